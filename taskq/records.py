@@ -212,7 +212,7 @@ def result_tuple(result: Any, most_ancestors: int | None) -> tuple[Any, Any]:
 
 @dataclass(slots=True)
 class Rest:
-    """The end of the last step before a reference to the rest of its chain, which is the body of the Group row ``key``.
+    """The end of a step of a chain, behind which a reference to the rest of the chain stands: the Group row ``key``.
 
     ``value`` is the step's value in JSON, ``task_id`` its id. ``chain`` are the steps behind that rest in JSON, the
     next step last. ``trail`` says that the task notes its children. ``trace`` are the headers that carry its trace.
@@ -347,10 +347,10 @@ class Settlement:
 
     @property
     def size(self) -> int:
-        """The characters of what is written with it, about."""
-        size, after = len(self.result or "") + len(self.traceback or "") + self.stored_size, self.follow_ups
-        if after is not NO_FOLLOW_UPS:
-            size += sum(len(e.body) for e in after.envelopes) + sum(len(rest.value) for rest in after.rests)
+        """About how many characters are written with it."""
+        size, found = len(self.result or "") + len(self.traceback or "") + self.stored_size, self.follow_ups
+        if found is not NO_FOLLOW_UPS:
+            size += sum(len(e.body) for e in found.envelopes) + sum(len(rest.value) for rest in found.rests)
         return size
 
     @property

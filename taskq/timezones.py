@@ -112,8 +112,8 @@ def _ambiguous(naive: datetime, tz: tzinfo) -> AmbiguousTime:
     return AmbiguousTime(f"{naive} is ambiguous in {tz}: it comes twice. Give a time with a tzinfo.")
 
 
-def parse_iso(text: str, tz: str | tzinfo | None = None) -> datetime:
-    """Return the ISO-8601 time ``text`` in UTC, without an offset in ``tz`` as for ``to_utc``. Raises ``ValueError``.
+def parse_iso(text: str) -> datetime:
+    """Return the ISO-8601 time ``text`` in UTC. Without an offset it is in ``TASKQ_TIMEZONE``. Raises ``ValueError``.
 
     A date alone is its midnight.
     """
@@ -124,4 +124,4 @@ def parse_iso(text: str, tz: str | tzinfo | None = None) -> datetime:
             value = datetime.fromisoformat(text.upper())  # RFC 3339 has "t" and "z" too
         except (TypeError, ValueError, AttributeError):
             raise ValueError(f"{text!r} is not an ISO-8601 time.") from None
-    return to_utc(value, tz)
+    return to_utc(value)

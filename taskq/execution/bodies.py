@@ -1,4 +1,7 @@
-"""Large bodies of chords: the task ``taskq.body`` plans one in its process. See ``workflows.large_bodies``."""
+"""Large bodies of chords: the task ``taskq.body`` plans one in its process. See ``workflows.large_bodies``.
+
+The built-in tasks set ``request.ending``, and ``followups`` adds it to the outcome by ``follow``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from taskq.handover import Outcome
 from taskq.messages.exception_data import encode_exception
 from taskq.records import LOOK_UP_IN_ROWS, FollowUps
 from taskq.store.workflow_rows import DatabaseWorkflows
-from taskq.workflows import followups
+from taskq.workflows import errbacks, followups
 from taskq.workflows.port import Body
 
 from . import parts
@@ -23,11 +26,14 @@ from .tracebacks import format_exception
 
 @dataclass(slots=True)
 class Ending:
-    """What follows from the end of a group: the messages of its body.
+    """The follow-ups that a built-in task has planned for others.
 
-    If it fails with ``error``, an exception as data, these are the tasks that fail, and the messages of errbacks. If it
-    fails because it can't be sent, and not because of a member, there is a ``traceback``: see ``large_bodies``.
-    If a task failed with ``errbacks_of``, the messages are its errbacks.
+    They are one of three:
+
+    - the messages of a body that is sent;
+    - the tasks and errbacks of a body that fails with ``error``, an exception as data. A ``traceback`` says that the
+      body can't be sent; without it, a member has failed;
+    - the errbacks of a task that has failed with ``errbacks_of``, an exception as data.
     """
 
     found: FollowUps
@@ -75,7 +81,7 @@ def _sent(rows: DatabaseWorkflows, body: Body, parent_id: str) -> FollowUps:
 
 
 def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
-    found = followups.of_failed_body(body.body, error) if body.body else FollowUps()
+    found = followups.of_failed_body(body.body, error, errbacks.planned) if body.body else FollowUps()
     if not found.unreachable:
         # The body can't be read: the nodes say which tasks wait for the group.
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
@@ -83,9 +89,9 @@ def _failed(rows: DatabaseWorkflows, body: Body, error: str) -> FollowUps:
 
 
 def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
-    """Add what follows from the end of a group, or from a failure, to the outcome, in parts if it is large."""
+    """Add an ending to the follow-ups of the outcome, in parts if it is large."""
     if ending.errbacks_of is not None:
-        _call_errbacks(run, outcome, ending.found, ending.errbacks_of)
+        _send_errbacks(run, outcome, ending.found, ending.errbacks_of)
         return
     if ending.error is None:
         outcome.follow_ups += parts.of_success(run, ending.found)
@@ -95,10 +101,10 @@ def follow(run: Run, outcome: Outcome, ending: Ending) -> None:
     outcome.follow_ups += parts.of_failure(run, replace(ending.found, unreachable=()))
 
 
-def _call_errbacks(run: Run, outcome: Outcome, found: FollowUps, error: str) -> None:
+def _send_errbacks(run: Run, outcome: Outcome, found: FollowUps, error: str) -> None:
     if not run.in_memory:
         found = parts.of_errbacks(run, found)
     if found.unreachable:
-        # The tasks of errbacks that can't be sent fail as the task did whose errbacks they are.
+        # Errbacks that can't be sent fail with the error of the failed task.
         outcome.result = error
     outcome.follow_ups += found

@@ -65,7 +65,7 @@ def is_coroutine_task(task: Task[..., Any]) -> bool:
 def task_factory(
     loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **options: Any
 ) -> asyncio.Task[Any]:
-    """Make an asyncio task, and keep in mind which task of the project has started it."""
+    """Make an asyncio task; note it with the task of the project that has started it, if that goes on."""
     task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
     started = _started.get()
     if started is not None:
@@ -84,14 +84,15 @@ class CoroutineRun:
         self._function: Interruptible | None = None
         #: The function was not called yet.
         self._beginning = True
-        #: Handlers are called, or are to be once there is a thread.
+        #: The run has ended, and its handlers are called, perhaps as soon as there is a thread.
         self._concluding = False
+        #: The pool has ended the run: it has no outcome.
         self._cut = False
 
     def end(self, error: BaseException | None) -> bool:
-        """Raise ``error`` in the function while it runs, or with ``None`` cancel it for good; return whether it did."""
+        """Raise ``error`` in the function while it runs; with ``None`` end the run. Tell whether that was possible."""
         if error is None and (self._beginning or (self._concluding and not self._thread.has_thread)):
-            # It may wait for a thread, and no thread may become free soon.
+            # The run may wait for a thread, and none may become free soon.
             self._cut = self._task is None or self._task.cancel()
             return self._cut
         if self._function is None or self._task is None:
@@ -162,7 +163,6 @@ class CoroutineRun:
                 task_contexts.leave(token)
 
     async def _take_through(self, run: Run) -> Outcome | None:
-        outcome: Outcome | None
         if pipeline.is_expired(run):
             outcome = outcomes.revoked(run, "expired")
         else:
@@ -172,11 +172,13 @@ class CoroutineRun:
                 await self._begin()
                 run.value = await self._timed()
             except BaseException as error:
-                outcome = outcomes.raised(run, error) if not self._cut else None
+                if self._cut:
+                    return None
+                outcome = outcomes.raised(run, error)
             else:
-                outcome = outcomes.returned(run) if not self._cut else None
-        if outcome is None:
-            return None
+                if self._cut:
+                    return None
+                outcome = outcomes.returned(run)
         if followups.writes_rows(run, outcome):
             outcome = await sync_to_async(followups.after)(run, outcome)
         return await self._conclude(outcome)

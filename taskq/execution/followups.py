@@ -23,7 +23,7 @@ from taskq.workflows.plan import Plan, next_after
 from . import bodies, large_results, log_lines, outcomes, parts
 from .run import Run
 
-#: The results of more children than this many characters are not noted.
+#: Children are not noted if their results have more characters than this.
 _LONGEST_CHILDREN = 1_000_000
 
 
@@ -87,7 +87,7 @@ def _send_next(run: Run, outcome: Outcome) -> None:
 def _add(
     run: Run, outcome: Outcome, plan: Plan, write: Callable[[Run, FollowUps], FollowUps] = parts.written_ahead
 ) -> FollowUps:
-    """Add a plan to the follow-ups; return it. ``write`` writes before what is large."""
+    """Add a plan to the follow-ups of the outcome, after ``write`` has written large ones; return all follow-ups."""
     found, children = plan.follow_ups(), plan.children
     announce(found.envelopes)
     for rest in found.rests:

@@ -38,7 +38,7 @@ class Interruptible:
                 step, value = self.coroutine.throw, self._thrown(error)
 
     def _thrown(self, error: BaseException) -> BaseException:
-        """Return the exception for the coroutine: ``error``, or the one that a cancellation stands for."""
+        """Return the exception for the coroutine: that of ``interrupt``, if a cancellation stands for it."""
         if self._error is None:
             return error
         found, self._error = self._error, None

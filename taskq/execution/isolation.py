@@ -46,7 +46,7 @@ def fresh_context() -> contextvars.Context:
 
 
 class Seat:
-    """The caches that connect, for one of the runs that share a thread: ``fresh_context`` has the thread's own."""
+    """The caches that connect, for one of the runs that share a thread; those of other threads: ``fresh_context``."""
 
     def __init__(self) -> None:
         self._base = contextvars.Context()
@@ -84,7 +84,7 @@ def watch_process(*, restore: bool = True) -> None:
 
 
 def forget() -> None:
-    """Forget what is known of this thread and of its process, before processes are forked that watch themselves."""
+    """Forget the baseline and the caches of this thread: processes that are forked now make their own."""
     _thread.__dict__.clear()
 
 
@@ -95,14 +95,14 @@ def is_clean() -> bool:
 
 
 def when_idle() -> None:
-    """Restore what the last tasks of this thread have changed, before it waits for the next one."""
+    """Restore the states that the last tasks of this thread have changed, before it waits for the next one."""
     baseline: Baseline | None = getattr(_thread, "baseline", None)
     if baseline is not None:
         baseline.restore()
 
 
 def before_task(delivery: Delivery) -> None:
-    """Restore what the task before has changed, if it was another, and close connections that went stale meanwhile."""
+    """Restore the states that another task has changed before, and close connections that have become unusable."""
     if not hasattr(_thread, "baseline"):
         _thread.baseline = Baseline.of_thread()
         tidy_connections()

@@ -1,4 +1,4 @@
-"""What a running task logs, kept with its row: ``TASKQ_KEEP_TASK_LOGS``. Off, nothing here is called for a task.
+"""Keeps the lines that a running task logs (``TASKQ_KEEP_TASK_LOGS``). Off, nothing here is called for a task.
 
 A pool calls ``start`` in each process that runs tasks, and ``execute`` runs a task in ``kept``. A handler of the root
 logger then notes each record from the level ``INFO`` on in the log of the run of its thread or coroutine, and reports
@@ -32,7 +32,7 @@ from .run import Run
 MOST, MOST_LINES = 64 * 1024, 1000
 #: Characters of one line, a traceback among them. Of a line that is more than twice as long in JSON a third is kept.
 LONGEST = 8 * 1024
-#: So many reports go at once, further ones after so many seconds or characters.
+#: The first reports of a run are sent at once: so many. Later ones wait for so many seconds or characters of lines.
 _AT_ONCE, _PAUSE, _BATCH = 10, 0.5, 8 * 1024
 
 #: Whether tasks of this process run in ``kept``.
@@ -98,9 +98,9 @@ class Keeper(logging.Handler):
     """Notes records in the log of the run to which they belong."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record's line; a record whose text can't be made is told as ``logging`` does.
+        """Keep the record's line. If its text can't be made, the error is handled as in any handler of ``logging``.
 
-        What a pool raises to end the task, a soft limit or a termination, passes.
+        An exception by which the pool ends the task, at a soft limit or to terminate it, is raised.
         """
         log = _current.get()
         if log is None or is_of_taskq(record.name):
@@ -117,7 +117,7 @@ class Keeper(logging.Handler):
 
 
 def as_line(record: logging.LogRecord) -> str:
-    """Return a record as JSON that every database takes: what is no character, NUL among them, is escaped."""
+    """Return a record as JSON that every database takes: NUL and halves of surrogate pairs are escaped."""
     text = record.getMessage()
     if record.exc_info and record.exc_info[0] is not None:
         text = f"{text}\n{record.exc_text or _traceback(record.exc_info)}"

@@ -1,6 +1,7 @@
-"""Follow-ups in parts: what is too large for one transaction is written into rows by the process that ran the task.
+"""Follow-ups in parts: the process that ran the task writes follow-ups that are too large for one transaction.
 
-The settlement then brings along what begins the work only. Called by ``followups``; see ``workflows.parts``.
+The settlement then has only the pending row, which begins the work (``workflows.parts``). Called by ``followups`` and
+``bodies``.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _AT_ONCE = 1_000
 
 
 def written_ahead(run: Run, found: FollowUps) -> FollowUps:
-    """Return follow-ups without what is large and can be written before: a long rest of the chain, parts, bodies."""
+    """Write large rests, parts and bodies now; return the follow-ups without these."""
     try:
         return replace(found, groups=write_ahead(found.groups)) if found.groups else found
     except (DatabaseError, InterfaceError) as error:
@@ -41,7 +42,7 @@ def written_ahead(run: Run, found: FollowUps) -> FollowUps:
 
 
 def _or_whole(write: Callable[[Run, FollowUps], FollowUps]) -> Callable[[Run, FollowUps], FollowUps]:
-    """Have all follow-ups come with the settlement, which waits for the database, if it can't be read now."""
+    """Have ``write`` return the follow-ups whole if the database is away: the settlement then writes all of them."""
 
     @wraps(write)
     def tried(run: Run, found: FollowUps) -> FollowUps:
@@ -55,9 +56,9 @@ def _or_whole(write: Callable[[Run, FollowUps], FollowUps]) -> Callable[[Run, Fo
 
 
 def with_large_rests(run: Run, found: FollowUps) -> tuple[FollowUps, list[FrozenResult]]:
-    """Return follow-ups with the next steps that are not for the main process, and the results to note as children.
+    """Return follow-ups with the next steps that no main process plans, and the results to note as children.
 
-    Raises if a step can't be sent. The worker reads them if the database is away now.
+    Raises if a step can't be sent. If the database is away, the steps are left to the worker after all.
     """
     large = list(filter(is_planned_before, found.rests))
     if not large:
@@ -76,7 +77,7 @@ def with_large_rests(run: Run, found: FollowUps) -> tuple[FollowUps, list[Frozen
 
 @_or_whole
 def of_success(run: Run, found: FollowUps) -> FollowUps:
-    """Return follow-ups of a success: of many only what is pending, since rows have the messages."""
+    """Return the follow-ups of a success. Large ones are written now, and the pending row is returned for them."""
     if not is_large(found):
         return written_ahead(run, found)
     sent = replace(found, envelopes=resolve(found.envelopes, settings.DATABASE))
@@ -85,7 +86,7 @@ def of_success(run: Run, found: FollowUps) -> FollowUps:
 
 @_or_whole
 def of_failure(run: Run, found: FollowUps) -> FollowUps:
-    """Return the errbacks of a failure; those whose exchange has no queue are left out."""
+    """Do ``of_success`` for the errbacks of a failure; those whose exchange has no queue are left out."""
     if not is_large(found):
         return written_ahead(run, found)
     sent = sendable_errbacks(_rows(), found)
@@ -107,10 +108,10 @@ def with_queues(rows: DatabaseWorkflows, found: FollowUps) -> FollowUps:
 
 @_or_whole
 def of_replacement(run: Run, found: FollowUps) -> FollowUps:
-    """Return a replacement: of a large one what is pending, and its last task, which says that it takes the place.
+    """Do ``of_success`` for a replacement. The node of its last task stays with the settlement: it has the task's id.
 
-    All other nodes are in the parts before the messages: no task runs before its workflow is known. Raises
-    ``ValueError`` if one of the tasks was sent before.
+    The other nodes are in the parts before those with messages, so that no task runs before its workflow is known.
+    Raises ``ValueError`` if one of the tasks was sent before.
     """
     if not is_large(found):
         return written_ahead(run, found)
@@ -128,12 +129,12 @@ def unreachable(run: Run, found: Sequence[Unreachable]) -> FollowUps:
     return written_ahead(run, FollowUps(groups=groups, unreachable=first))
 
 
-def _pending(run: Run, sent: FollowUps, now: FollowUps) -> FollowUps:
-    """Write the parts of ``sent``; return its groups with the pending row, and what the settlement sends ``now``."""
+def _pending(run: Run, sent: FollowUps, at_once: FollowUps) -> FollowUps:
+    """Write the messages and nodes of ``sent`` in parts; return its groups, the pending row, and ``at_once``."""
     groups, root_id = [*sent.groups], run.headers.root_id
     pending = sent_in_parts(sent, ids.new_id(), root_id, _keep_in(groups, root_id))
     ahead = written_ahead(run, FollowUps(groups=groups))
-    return now + ahead + FollowUps(groups=[pending.row])
+    return at_once + ahead + FollowUps(groups=[pending.row])
 
 
 def _refuse_sent(store: DatabaseWorkflows, task_ids: Sequence[str]) -> None:

@@ -76,9 +76,9 @@ class Run:
 def write_state(report: ReportFn, job: int, before: int, task_id: str, state: str, meta: Any, event: str = "") -> None:
     """Report the ``state`` of the task of ``job``. Raises ``EncodeError`` for ``meta`` that can't be stored.
 
-    With ``event``, report an event of this type instead, with the JSON text ``meta``. Raises ``RuntimeError`` in a
-    process that the task forked, when ``forks()`` is not what it was ``before``: two processes can't share a stream of
-    reports.
+    With ``event``, report an event of this type instead, with the JSON text ``meta``. ``before`` is ``forks()`` at the
+    start of the run. Raises ``RuntimeError`` in a process that the task has forked: two processes can't share a stream
+    of reports.
     """
     if before != forks():
         called = "send_event()" if event else "update_state()"

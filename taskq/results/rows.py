@@ -72,9 +72,9 @@ def ended(ids: Collection[str]) -> dict[str, TaskRun]:
     return found | _revoked_early([task_id for task_id in ids if task_id not in found])
 
 
-def finished(ids: Iterable[str], columns: Collection[str] = COLUMNS) -> dict[str, TaskRun]:
+def finished(ids: Iterable[str]) -> dict[str, TaskRun]:
     """Return the rows of ``ids`` whose state is final, by task id."""
-    return _fetch(ids, columns, state__in=tuple(states.READY_STATES))
+    return _fetch(ids, COLUMNS, state__in=tuple(states.READY_STATES))
 
 
 def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -> dict[str, TaskRun]:

@@ -12,7 +12,8 @@ import builtins
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,22 +44,67 @@ def arrivals(
     ``RuntimeError`` at once: there the wait could never end. A caller that stops before
     the end closes the generator.
     """
-    deadline = _deadline(timeout)
-    alias = settings.DATABASE
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
-    waiter.needs_first_look = not _is_connected(alias)
-    first = not waiter.needs_first_look and not _is_read_later(ids, alias)
-    if first:
-        _look(waiter)
+    # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
+    with closing(_steps(waiter, event, timeout, interval if tick else None)) as steps:
+        for step in steps:
+            if isinstance(step, _Pause):
+                if not event.wait(step.seconds) and tick:
+                    tick()
+            elif callable(step):
+                step()
+            else:
+                yield step
+
+
+async def async_arrivals(
+    ids: Collection[str], timeout: float | None = None
+) -> AsyncGenerator[dict[str, TaskRun], None]:
+    """Do ``arrivals`` from a coroutine."""
+    event = asyncio.Event()
+    waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
+    with closing(_steps(waiter, event, timeout, None)) as steps:
+        for step in steps:
+            if isinstance(step, _Pause):
+                with suppress(builtins.TimeoutError):
+                    await asyncio.wait_for(event.wait(), step.seconds)
+            elif callable(step):
+                await sync_to_async(step)()
+            else:
+                yield step
+
+
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    """A step of a wait: wait for the event, ``seconds`` at most."""
+
+    seconds: float | None
+
+
+#: A step of a wait: rows for the caller, a call that may use the database, or a pause.
+_Step = dict[str, "TaskRun"] | Callable[[], object] | _Pause
+
+
+def _steps(
+    waiter: StreamingWaiter, event: threading.Event | asyncio.Event, timeout: float | None, interval: float | None
+) -> Generator[_Step, None, None]:
+    """Yield the steps of a wait, the same for threads and coroutines. ``event`` is set when the waiter has new rows."""
+    deadline = _deadline(timeout)
+    first = _FirstLook(waiter, settings.DATABASE)
+    yield first.choose
+    if first.is_now:
+        yield partial(_look, waiter)
         if rows := waiter.new_rows():
             yield rows
         if waiter.done():
             return
-        _refuse_in_transaction(alias)
-    # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
+        yield partial(_refuse_in_transaction, first.alias)
     try:
-        _join(waiter, alias, looked=first)
+        listening = listener.join(waiter, first.alias)
+        # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
+        if not first.is_listeners and (listening or not first.is_now):
+            yield partial(_look, waiter)
         while True:
             event.clear()
             # Before the first look there is no deadline: even timeout=0 is worth a look. This is read before the rows,
@@ -71,70 +117,28 @@ def arrivals(
             if waiter.first_look_failed:
                 # It has a connection from now on, or the caller gets the error.
                 waiter.first_look_failed = False
-                _look(waiter)
+                yield partial(_look, waiter)
                 continue
-            pause = _pause(waiter, timeout, ends_at, interval if tick else None)
-            if not event.wait(pause) and tick:
-                tick()
+            yield _Pause(_pause(waiter, timeout, ends_at, interval))
     finally:
-        listener.leave(waiter, alias)
+        listener.leave(waiter, first.alias)
 
 
-async def async_arrivals(
-    ids: Collection[str], timeout: float | None = None
-) -> AsyncGenerator[dict[str, TaskRun], None]:
-    """Do ``arrivals`` from a coroutine."""
-    deadline = _deadline(timeout)
-    alias = settings.DATABASE
-    event = asyncio.Event()
-    waiter = StreamingWaiter(ids, partial(_set_in_loop, asyncio.get_running_loop(), event))
-    listener_looks = waiter.needs_first_look = not await sync_to_async(_is_connected)(alias)
-    if not listener_looks:
-        await sync_to_async(_look)(waiter)
-        if rows := waiter.new_rows():
-            yield rows
-        if waiter.done():
-            return
-        await sync_to_async(_refuse_in_transaction)(alias)
-    try:
-        if listener.join(waiter, alias) and not listener_looks:
-            await sync_to_async(_look)(waiter)
-        while True:
-            event.clear()
-            # Before the first look there is no deadline: even timeout=0 is worth a look. This is read before the rows,
-            # which the listener writes before it clears the flag.
-            ends_at = None if waiter.needs_first_look else deadline
-            if rows := waiter.new_rows():
-                yield rows
-            if waiter.done():
-                return
-            if waiter.first_look_failed:
-                waiter.first_look_failed = False
-                await sync_to_async(_look)(waiter)
-                continue
-            pause = _pause(waiter, timeout, ends_at, None)
-            with suppress(builtins.TimeoutError):
-                await asyncio.wait_for(event.wait(), pause)
-    finally:
-        listener.leave(waiter, alias)
+class _FirstLook:
+    """Who reads the rows first, and when: the waiter before it joins the listener or behind that, or the listener."""
 
+    def __init__(self, waiter: Waiter, alias: str) -> None:
+        self.alias = alias
+        self.is_now = self.is_listeners = False
+        self._waiter = waiter
 
-def _is_connected(alias: str) -> bool:
-    """Tell whether the calling thread has a connection. If not, it opens none: the listener's thread looks for it."""
-    return connections[alias].connection is not None
-
-
-def _is_read_later(ids: Collection[str], alias: str) -> bool:
-    """One id alone is read once, after joining. Of many, those that have ended need not be joined for."""
-    return len(ids) == 1 and listener.is_alive(alias) and not connections[alias].in_atomic_block
-
-
-def _join(waiter: Waiter, alias: str, *, looked: bool) -> None:
-    listener_looks = waiter.needs_first_look
-    listening = listener.join(waiter, alias)
-    # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-    if not listener_looks and (listening or not looked):
-        _look(waiter)
+    def choose(self) -> None:
+        """Choose, on the thread whose connections count. A thread without a connection opens none."""
+        connection = connections[self.alias]
+        self.is_listeners = self._waiter.needs_first_look = connection.connection is None
+        # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
+        later = len(self._waiter.ids) == 1 and listener.is_alive(self.alias) and not connection.in_atomic_block
+        self.is_now = not self.is_listeners and not later
 
 
 def _look(waiter: Waiter) -> None:

@@ -61,9 +61,9 @@ def authentic_ids(rows: QuerySet[Message]) -> list[str]:
 
 
 def readable(message: S) -> S:
-    """Return a message whose task ends in any case. One without a valid seal is returned as unreadable.
+    """Return the message of a task that ends in any case, with unreadable texts if its seal is not valid.
 
-    The follow-ups of the task are then looked up in the rows of its workflow.
+    Then the follow-ups of the task are looked up in the rows of its workflow.
     """
     if not _is_authentic(message):
         message.headers = message.body = "unreadable"

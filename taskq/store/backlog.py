@@ -15,7 +15,7 @@ _PARKINGS = 100
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in one queue, also for a rate limit: ``count`` messages, the ``oldest`` since so many seconds."""
+    """How many messages wait in one queue, also for a rate limit, and since how many seconds the ``oldest`` does."""
 
     queue: str
     count: int
@@ -25,8 +25,8 @@ class Waiting:
 def waiting(most_queues: int, cap: int, also: Collection[str] = (), alias: str | None = None) -> dict[str, Waiting]:
     """Return the first ``most_queues`` queues in which messages wait, and those of ``also``, by name.
 
-    Each is counted up to ``cap``. What waits for a rate limit counts for its queue, as far as there are not more than
-    ``most_queues`` of its parkings and others.
+    Each is counted up to ``cap``. Messages that wait for a rate limit count for their queue, if their parking is among
+    the first ``most_queues`` parkings.
     """
     return counted(most_queues, lambda queues: cap, also, alias)[0]
 
@@ -47,7 +47,7 @@ def counted(
 
 
 def waiting_in(queue: str, cap: int, alias: str | None = None) -> Waiting:
-    """Return what waits in one queue, whether it is among the first or not."""
+    """Do ``waiting`` for one queue, whether it is among the first or not."""
     engine = for_alias(alias or settings.DATABASE)
     parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
     loads = backlog.loads(engine, [queue, *parked], cap)

@@ -106,11 +106,10 @@ def acknowledge(token: str, ids: Sequence[int], alias: str | None = None) -> set
     return held
 
 
-def revoke_requests(token: str, alias: str | None = None, *, among: Collection[int] | None = None) -> dict[int, str]:
-    """Return the revoked messages of ``token`` by id: ``revoke``, or the signal for the process that runs the task.
+def revoke_requests(token: str, ids: Collection[int], alias: str | None = None) -> dict[int, str]:
+    """Return those of the messages ``ids`` of ``token`` that were revoked, with their flags.
 
-    With ``among`` only these ids are looked at, and nothing that the token held before.
+    A flag is ``revoke``, or the signal for the process that runs the task.
     """
-    rows = Message.objects.using(alias or settings.DATABASE)
-    held = rows.filter(token=token) if among is None else rows.filter(id__in=among, token__unindexed=token)
+    held = Message.objects.using(alias or settings.DATABASE).filter(id__in=ids, token__unindexed=token)
     return dict(held.exclude(revoked="").values_list("id", "revoked"))

@@ -18,12 +18,12 @@ def ended_runs(engine: Engine, runs: Iterable[TaskRun]) -> list[TaskRun]:
     A task that raised ``Ignore`` keeps the state that it had. It has ended if its row has ``finished_at`` and it has no
     message left: a task that waits for its next try has one.
     """
-    found = [run for run in runs if run.state in states.READY_STATES or _may_have_ended(run)]
-    going_on = _with_messages(engine, [run.task_id for run in found if run.state not in states.READY_STATES])
-    return [run for run in found if run.task_id not in going_on]
+    found = [run for run in runs if run.state in states.READY_STATES or _may_be_ignored(run)]
+    waiting = _with_messages(engine, [run.task_id for run in found if run.state not in states.READY_STATES])
+    return [run for run in found if run.task_id not in waiting]
 
 
-def _may_have_ended(run: TaskRun) -> bool:
+def _may_be_ignored(run: TaskRun) -> bool:
     return run.finished_at is not None and run.state not in _WAITING
 
 

@@ -1,11 +1,11 @@
-"""Which error a failure belongs to: new errors are bounded, and the failures that are too many are counted as one.
+"""Bounds the number of new errors: if all messages of a task's exceptions differ, most are counted as one error.
 
-Messages that all differ would make a row of ``Error`` and of ``ErrorCount`` each. So of one task a process makes
-``MOST`` new errors in an hour, and besides the first of each class of exception, of ``MOST`` classes. All others have
-the key ``other(name)``, "other messages". An error that has a row keeps its own key.
+Each error has a row ``Error`` and rows ``ErrorCount``. In an hour, a process makes at most ``MOST`` new errors of one
+task, and besides these the first one of each class of exception, for ``MOST`` classes. Failures beyond that get the key
+``other(name)``, "other messages". An error that has a row keeps its own key.
 
-Called by ``failures``. What a process has met in this hour is in its memory: only where it is too much, a statement
-looks for rows.
+Called by ``failures``. The errors of this hour are in the memory of the process. A statement looks for rows only when
+there are too many.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _HOUR = 3600
 
 @dataclass(slots=True)
 class _Met:
-    """The keys of one task that had room, and the classes of their exceptions."""
+    """The errors of one task in this hour: their keys, and the classes of their exceptions."""
 
     keys: set[str] = field(default_factory=set)
     classes: set[str] = field(default_factory=set)
 
     def has_room(self, failure: Failure) -> bool:
-        """Tell whether a failure keeps its key; from then on all like it do."""
+        """Tell whether a failure keeps its key. If it does, all later failures with that key do."""
         if failure.error in self.keys:
             return True
         is_first = failure.exception not in self.classes and len(self.classes) < MOST
@@ -44,7 +44,7 @@ class _Met:
 
 @dataclass(slots=True)
 class _Hour:
-    """What was met in one hour, by the alias of the database and the name of the task."""
+    """The errors of one hour, by the alias of the database and the name of the task."""
 
     number: int = 0
     met: dict[tuple[str, str], _Met] = field(default_factory=dict)
@@ -59,7 +59,7 @@ _hour = _Hour()
 
 
 def bound(engine: Engine, rows: Sequence[tuple[Failure, str]], now: float) -> None:
-    """Change the keys of failures that are too many; with each is the name of its task."""
+    """Change the keys of failures whose errors are too many. Each failure comes with the name of its task."""
     if _hour.number != int(now) // _HOUR:
         _hour.met.clear()
         _hour.number = int(now) // _HOUR
@@ -75,5 +75,5 @@ def bound(engine: Engine, rows: Sequence[tuple[Failure, str]], now: float) -> No
 
 
 def forget() -> None:
-    """Forget what was met, for tests."""
+    """Forget the errors of this hour, for tests."""
     _hour.met.clear()

@@ -1,4 +1,4 @@
-"""Failures: what failed runs raised, and which of them are alike. Written with their ends, for people who look.
+"""Failures: the exceptions of failed runs, and which of them are alike. Written with their ends, for the admin.
 
 ``note`` is the last thing that a transaction writes: workers that fail alike wait for each other's rows of ``Error``,
 and hold them for the shortest time.
@@ -31,9 +31,9 @@ def failed(settlements: Sequence[Settlement]) -> list[Settlement]:
 
 
 def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
-    """Write what the runs of ``settlements`` raised, in the caller's transaction. One that has no run is left out.
+    """Write the exceptions of failed runs, in the caller's transaction. Settlements without a TaskRun are left out.
 
-    Whoever writes many failures and errors locks them in the order of their keys.
+    Failures and errors are locked in the order of their keys.
     """
     found: list[tuple[Failure, str]] = []
     seen: dict[tuple[str, str | None], tuple[str, Described]] = {}
@@ -100,10 +100,10 @@ def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
 
 
 def forget(run_ids: Collection[int], alias: str, *, blank: bool = False) -> None:
-    """Delete what is noted of runs that are deleted, in the caller's transaction.
+    """Delete the failures of runs that are deleted, in the caller's transaction.
 
-    ``blank`` also takes their messages from errors that were seen last in one of them: what somebody deletes for good
-    may be a message.
+    With ``blank``, an error loses its message if it was seen last in one of these runs: whoever deletes a run may want
+    the text of its exception gone.
     """
     if not run_ids:
         return

@@ -1,4 +1,4 @@
-"""Keeps the messages of tasks that fail, if other tasks were to follow them. A retry sends the message again.
+"""Keeps the messages of failed tasks that have dependents or callbacks. A retry sends the message again.
 
 ``settle`` calls ``keep`` before it deletes the messages; nothing happens here for tasks that succeed. A message is not
 kept if a sensitive argument may be in it (``@task(sensitive=...)``), its own or that of a follower: no row may have
@@ -47,7 +47,7 @@ def keep(engine: Engine, token: str, settlements: Sequence[Settlement]) -> None:
 def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
     linked = [number for number, s in failed.items() if s.linked]
     rows = Message.objects.using(engine.alias).filter(id__in=failed, token__unindexed=token)
-    # A callback without an id makes no dependent: only the message tells.
+    # A callback without an id is no dependent, and makes no settlement linked: only the message names it.
     ends = rows.annotate(end=Right("body", len(EMPTY_EMBED)))
     followed = ends.filter(Q(id__in=linked) | ~Q(end=EMPTY_EMBED)).order_by("id")
     found = [
@@ -68,7 +68,7 @@ def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
 
 
 def _has_followers(message: Message) -> bool:
-    """Tell whether a message with another end than the usual one has follow-ups: a compressed one has to be opened."""
+    """Tell whether a message has follow-ups, given that its text does not end as one without: it may be compressed."""
     if _is_plain(message):
         return True
     try:

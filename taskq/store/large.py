@@ -24,9 +24,9 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str, *, in_rows: 
     """Read the texts of large messages into ``claimed`` until ``room`` bytes are used up, the last one whole.
 
     Large messages without room are requeued at once, and left out of the list that is returned. A message above
-    ``TASKQ_MAX_MESSAGE_SIZE`` or ``TASKQ_MAX_HEADERS_SIZE`` is not read: ``Claimed.refused`` says so. With ``in_rows``
-    no body is read that is not opened outside a task's process: ``Claimed.in_row`` says so. While ``TASKQ_SIGNING`` is
-    on it is, for its seal, until ``leave`` is called.
+    ``TASKQ_MAX_MESSAGE_SIZE`` or ``TASKQ_MAX_HEADERS_SIZE`` is not read: ``Claimed.refused`` says so. With ``in_rows``,
+    bodies that are only opened in a task's process stay in their rows: ``Claimed.in_row`` says so. While
+    ``TASKQ_SIGNING`` is on they are read for their seals, and dropped by ``leave``.
     """
     large = [message for message in claimed if not message.body]
     if not large:
@@ -50,7 +50,7 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str, *, in_rows: 
 
 
 def leave(claimed: Iterable[Claimed]) -> None:
-    """Forget the bodies that nothing opens outside a task's process."""
+    """Drop bodies that are only opened in a task's process: they are read from their rows there."""
     for message in claimed:
         if message.size > MOST_OUTSIDE and len(message.body.encode()) > MOST_OUTSIDE:
             message.body, message.in_row, message.size = "", True, 0

@@ -1,11 +1,12 @@
-"""Long rests: the rows of a long chain that another program has sent whole are written before its first step settles.
+"""Long rests: the process of a task writes large rows of its follow-ups before the task is settled.
 
-The process that ran the step has cut the chain, and writes the rows. The worker's main process would have to hold them
-all, and no other task would be settled or claimed meanwhile. So it is for the row of a group whose body is large:
-nobody counts it before the members are sent. Called by ``execution.parts``.
+Another program may send a long chain whole. The process that runs its first step cuts the chain (``workflows.rests``),
+and writes the rests. If the worker's main process did that, it would have to hold them all, and no other task would be
+settled or claimed meanwhile. The same holds for the row of a group whose body is large: nobody counts in it before the
+members are sent. Called by ``execution.parts``.
 
-The keys follow from the chain. So a second delivery of the step writes the same rows; rows of a step that is never
-settled lead nowhere, and go by their age.
+The keys follow from the chain. So a second delivery of the step writes the same rows. If the step is never settled,
+nothing refers to the rows, and retention deletes them by their age.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .workflow_rows import insert
 _AT_ONCE = 256_000
 #: Seconds of a pause between two transactions, at most.
 _LONGEST_PAUSE = 0.1
-#: As many characters of rests as a settlement brings along by itself.
+#: Up to so many characters of such rows are left to the settlement.
 _MOST_SETTLED = 256_000
 
 
@@ -47,7 +48,7 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
         if not engine.skip_locked:
             # On SQLite others wait with pauses: without this one they would come last.
             time.sleep(min(_LONGEST_PAUSE, time.monotonic() - began))
-    # The row of a group that counts members is there then, and is left as it is.
+    # Rests are left out. The settlement still has groups that count members, without their bodies: it finds the rows.
     return [
         replace(group, body=None) if _is_ahead(group) else group for group in groups if group.size or not group.body
     ]

@@ -33,7 +33,7 @@ def matching(
     ``texts``; headers of unusual size are not read.
 
     A message that moves between schedule and queues meanwhile, because it is due or its task is retried, is found:
-    the schedule is read before the queues and after them, and then what is new in the queues.
+    the schedule is read before the queues and after them, and then the new messages of the queues.
     """
 
     def batches(model: Any, after: int = 0) -> Iterator[list[str]]:

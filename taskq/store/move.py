@@ -6,7 +6,7 @@ seal is not valid is left alone. Called by ``taskq.control``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from taskq import states
@@ -33,36 +33,38 @@ _COLUMNS = ("queue", "exchange", "routing_key", "priority", "headers", "properti
 def move(task_ids: Sequence[str], queue: str, alias: str | None = None) -> tuple[set[str], set[str]]:
     """Move messages to the end of ``queue``; return the ids of the tasks, and of those that a worker holds already."""
 
-    def change(rows: Any) -> int:
-        # As sent to that queue by the default exchange: a retry goes there too.
-        count: int = rows.update(queue=queue, exchange="", routing_key=queue)
-        return count
-
-    def change_one(envelope: Envelope) -> None:
+    def change(envelope: Envelope) -> None:
         envelope.queue = envelope.routing_key = queue
         envelope.exchange = ""
 
-    return _changed(task_ids, change, change_one, {"queue": queue}, {queue}, alias)
+    # As sent to that queue by the default exchange: a retry goes there too.
+    columns = {"queue": queue, "exchange": "", "routing_key": queue}
+    return _changed(task_ids, change, columns=columns, run={"queue": queue}, wake_up={queue}, alias=alias)
 
 
 def prioritize(task_ids: Sequence[str], priority: int, alias: str | None = None) -> tuple[set[str], set[str]]:
     """Give messages another priority, 0 to 9; return the ids of the tasks, and of those that a worker holds already."""
 
-    def change_one(envelope: Envelope) -> None:
+    def change(envelope: Envelope) -> None:
         envelope.priority = envelope.properties["priority"] = priority
 
-    return _changed(task_ids, None, change_one, {"priority": priority}, set(), alias)
+    return _changed(task_ids, change, run={"priority": priority}, alias=alias)
 
 
 def _changed(
     task_ids: Sequence[str],
-    change: Callable[[Any], int] | None,
-    change_one: Callable[[Envelope], None],
+    change: Callable[[Envelope], None],
+    *,
     run: dict[str, Any],
-    queues: set[str],
     alias: str | None,
+    columns: dict[str, Any] | None = None,
+    wake_up: Collection[str] = (),
 ) -> tuple[set[str], set[str]]:
-    """Change the messages of tasks in one transaction. ``change`` does it by one statement where no seal is needed."""
+    """Change the messages of tasks, and the columns ``run`` of their TaskRuns, in one transaction.
+
+    If ``change`` changes nothing but ``columns`` of a message, one statement does it where no seal is needed. The
+    workers of the queues ``wake_up`` are told.
+    """
     engine = for_alias(alias or settings.DATABASE)
     ids = sorted({task_id for task_id in task_ids if is_storable(task_id)})
 
@@ -71,15 +73,15 @@ def _changed(
         with engine.atomic():
             for model in (Message, ScheduledMessage):
                 rows = _locked(engine, model, ids)
-                if change is not None and not settings.SIGNING:
-                    change(rows)
+                if columns is not None and not settings.SIGNING:
+                    rows.update(**columns)
                     done.update(rows.values_list("task_id", flat=True))
                 else:
-                    done.update(_one_by_one(rows, change_one))
+                    done.update(_one_by_one(rows, change))
             runs = TaskRun.objects.using(engine.alias).filter(task_id__in=done)
             runs.exclude(state__in=states.READY_STATES).update(**run)
-            if done and queues:
-                wake(engine, {*queues, SCHEDULED_NAME})
+            if done and wake_up:
+                wake(engine, {*wake_up, SCHEDULED_NAME})
         return done, _held(engine, ids)
 
     return repeated(engine, write)

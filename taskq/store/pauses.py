@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from taskq.conf import settings
@@ -44,11 +43,10 @@ def resume(queue: str, alias: str | None = None) -> bool:
     return bool(paused)
 
 
-def present(alias: str | None = None, queues: Collection[str] | None = None) -> list[QueuePause]:
-    """Return the pauses that hold now, by queue; only those of ``queues`` if given."""
+def present(alias: str | None = None) -> list[QueuePause]:
+    """Return the pauses that hold now, by queue."""
     alias = alias or settings.DATABASE
-    rows = QueuePause.objects.using(alias).order_by("queue")
-    found = list(rows if queues is None else rows.filter(queue__in=queues))
+    found = list(QueuePause.objects.using(alias).order_by("queue"))
     # Few rows, and most often none: the clock is asked only if one has an end.
     if all(row.until is None for row in found):
         return found

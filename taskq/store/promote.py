@@ -27,15 +27,11 @@ _LOOKED_AT, _HASTENED = 1_000, 100
 SchedulePlace = tuple[datetime, int]
 
 
-def promote(limit: int = BATCH, alias: str | None = None) -> int:
-    """Move up to ``limit`` due messages into their queues; return how many. Several workers may do it at once."""
-    return len(promote_after(None, limit, alias))
+def promote(limit: int = BATCH, alias: str | None = None, *, after: DuePlace | None = None) -> list[DuePlace]:
+    """Move up to ``limit`` due messages into their queues; return the places that they had, the earliest first.
 
-
-def promote_after(after: DuePlace | None, limit: int = BATCH, alias: str | None = None) -> list[DuePlace]:
-    """Do ``promote`` and return the places of the messages, the earliest first.
-
-    An engine with ``keeps_dead_entries`` moves messages behind the place ``after`` only.
+    Several workers may do it at once. With ``after``, an engine with ``keeps_dead_entries`` moves messages behind that
+    place only.
     """
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
@@ -52,7 +48,7 @@ def promote_after(after: DuePlace | None, limit: int = BATCH, alias: str | None 
 def next_due(alias: str | None = None, after: DuePlace | None = None) -> float | None:
     """Return in how many seconds the next scheduled message is due, by the database's clock; ``None`` if none is.
 
-    ``after`` as in ``promote_after``.
+    ``after`` as in ``promote``.
     """
     return for_alias(alias or settings.DATABASE).next_due(after)
 
@@ -66,31 +62,35 @@ def hasten_unknown(
 ) -> tuple[int, SchedulePlace | None]:
     """Make messages due that workers without their tasks put back. For a worker that has ``names``, reads ``queues``.
 
-    Looks at the next part of those that are due ``within`` so many seconds: from the first on, or behind the place
-    ``after``. Returns how many it found, and behind which place the next part begins, if there may be one.
+    A call looks at a part of the messages that are due ``within`` so many seconds: the first ones, or those behind the
+    place ``after``. It returns how many it made due, and the place behind which the next part begins, if there is one.
 
-    A worker without the task may still be the first to take such a message. So the time for which it was unknown begins
-    anew: the delays until it comes back are short again, and it is not failed while the worker looks.
+    Another worker without the task may be the first to take such a message. So the message counts as unknown from now
+    on: its delays are short again, and it does not fail while this worker looks.
     """
     engine = for_alias(alias or settings.DATABASE)
     rows = ScheduledMessage.objects.using(engine.alias)
     soon = rows.filter(due_at__lt=datetime.fromtimestamp(engine.now() + within, UTC))
     if after is not None:
         soon = soon.filter(Q(due_at__gt=after[0]) | Q(id__gt=after[1]), due_at__gte=after[0])
-    came_back = soon.annotate(came_back=Q(headers__contains=f'"{UNKNOWN_SINCE}"')).order_by("due_at", "id")
-    part = list(came_back.values_list("due_at", "id", "queue", "name", "came_back")[:_LOOKED_AT])
-    rest = (part[-1][0], part[-1][1]) if len(part) == _LOOKED_AT else None
-    found = [each for each in part if each[4] and each[3] in names and home(each[2]) in queues]
+    put_back = soon.annotate(put_back=Q(headers__contains=f'"{UNKNOWN_SINCE}"')).order_by("due_at", "id")
+    part = list(put_back.values_list("due_at", "id", "queue", "name", "put_back")[:_LOOKED_AT])
+    next_part = part[-1][:2] if len(part) == _LOOKED_AT else None
+    found = [
+        (due_at, message_id)
+        for due_at, message_id, queue, name, put_back in part
+        if put_back and name in names and home(queue) in queues
+    ]
     if len(found) > _HASTENED:
         found = found[:_HASTENED]
-        rest = (found[-1][0], found[-1][1])
+        next_part = found[-1]
     if found:
-        _hasten(engine, [each[1] for each in found])
-    return len(found), rest
+        _hasten(engine, [message_id for _, message_id in found])
+    return len(found), next_part
 
 
 def _hasten(engine: Engine, ids: Collection[int]) -> None:
-    """Make messages due, as if they had been unknown only since now. What another worker moves is passed over."""
+    """Make messages due, as if they had been unknown since now only. Those that another worker moves are left out."""
     rows = ScheduledMessage.objects.using(engine.alias)
     with engine.atomic():
         locked = rows.select_for_update(skip_locked=engine.skip_locked).filter(id__in=ids).order_by("id")

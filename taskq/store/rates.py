@@ -25,15 +25,15 @@ _AHEAD = 1.0
 _LONGEST = 5.0
 #: Seconds after which it asks again where somebody else has locked the row: its other claims do not wait for that.
 _LOCKED = 0.05
-#: What a worker takes at a time while there is no limit.
+#: How many starts a worker takes at a time while there is no limit.
 _UNLIMITED = 1000
 
 
 def take(task: str, rate: float | None, late: float, alias: str | None = None) -> Starts:
     """Take starts of ``task`` for one worker, in one transaction on one row.
 
-    ``rate`` is the limit of the definition, in starts per second. ``late`` is for how many seconds starts are made up
-    for that nobody has used.
+    ``rate`` is the limit of the definition, in starts per second. Unused starts of the last ``late`` seconds are among
+    them.
     """
     engine = for_alias(alias or settings.DATABASE)
     rows = RateLimit.objects.using(engine.alias)

@@ -46,7 +46,7 @@ _ORPHAN_BATCHES = 10
 _EVENTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
 Place = tuple[datetime, int]
-#: How far a table was looked at, of which some rows are kept for ever.
+#: By table, the place up to which the passes so far have looked: older rows that are still there are kept for ever.
 Marks = dict[str, Place]
 
 
@@ -124,8 +124,8 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
     yield from _delete_orphans(Failure, limit, alias, marks)
     yield from _delete_orphans(KeptMessage, limit, alias, marks)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
-    for told in (TaskEvent, TaskLog):
-        yield from _expire_told(told, before, limit, alias, marks if for_ever else None)
+    for model in (TaskEvent, TaskLog):
+        yield from _expire_events(model, before, limit, alias, marks if for_ever else None)
     yield from statistics.expire(limit, alias)
     kept = settings.RESULT_FAILURE_EXPIRES
     yield from failures.expire(None if kept is None else _before(kept, alias), limit, alias)
@@ -142,28 +142,6 @@ def ages() -> dict[str, timedelta | None]:
     """
     kept, failed = settings.RESULT_EXPIRES, settings.RESULT_FAILURE_EXPIRES
     return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failed}
-
-
-def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` TaskRuns that ended in ``state`` more than ``age`` ago; return how many."""
-    alias = alias or settings.DATABASE
-    return _first(_expire_runs(state, _before(age, alias), limit, alias))
-
-
-def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` nodes of workflows older than ``age`` that have no message left; return how many.
-
-    Groups without nodes are deleted too.
-    """
-    alias = alias or settings.DATABASE
-    nodes = _first(_expire_nodes(_before(age, alias), limit, alias, None))
-    _first(_expire_groups(_before(age, alias), limit, alias))
-    return nodes
-
-
-def _first(batches: Iterator[int]) -> int:
-    """Return the size of the first batch in which something was deleted."""
-    return next(filter(None, batches), 0)
 
 
 def _before(age: timedelta, alias: str) -> datetime:
@@ -197,7 +175,7 @@ def _batches(rows: QuerySet[Any], column: str, limit: int, after: Place | None) 
 
 
 def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Results that the body of a chord waits for stay."""
+    """Delete old runs, but not those whose results the body of a chord waits for."""
     runs = TaskRun.objects.using(alias).filter(state=state, finished_at__lt=before)
     rows = runs.values_list("finished_at", "id", "task_id", Exists(_awaiting()))
     for batch in _batches(rows, "finished_at", limit, None):
@@ -207,9 +185,10 @@ def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterat
 
 
 def _parts(task_ids: list[str], alias: str) -> Iterator[list[str]]:
-    """Yield the ids for a transaction each: on SQLite with one run, or some megabytes of arguments and results at most.
+    """Yield the ids in parts, each for one transaction.
 
-    A text of 15 MiB takes some 40 ms there, in which nobody else writes.
+    On SQLite a part has some megabytes of arguments and results at most, or one run: a text of 15 MiB takes some 40 ms
+    there, in which nobody else can write.
     """
     engine, part, filled = for_alias(alias), list[str](), 0
     if engine.skip_locked:
@@ -238,7 +217,10 @@ def _expire_reruns(before: datetime, limit: int, alias: str, marks: Marks | None
 def _expire_of_runs(
     model: type[Attempt | Rerun], column: str, before: datetime, limit: int, alias: str, marks: Marks | None
 ) -> Iterator[int]:
-    """With ``marks`` some runs are kept for ever: what belongs to a run stays with it, and is not looked at again."""
+    """Delete old rows that belong to runs. ``marks`` are given if some runs are kept for ever.
+
+    Then rows stay as long as their runs, and the marks keep the next pass from looking at them again.
+    """
     table, all_rows = model._meta.db_table, model._base_manager.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
     rows = all_rows.filter(**{f"{column}__lt": before}).values_list(column, "id", has_run)
@@ -250,9 +232,9 @@ def _expire_of_runs(
 
 
 def _delete_orphans(model: type[Failure | KeptMessage], limit: int, alias: str, marks: Marks) -> Iterator[int]:
-    """Delete rows whose run is gone, as that of a task which was sent again under its id: no age is theirs.
+    """Delete rows whose run is gone, for example because its task was sent again. Such rows have no age.
 
-    A pass looks at some batches, in the order of the keys, and the next one goes on there.
+    A pass looks at some batches in the order of the keys. The next pass goes on behind them.
     """
     of_failure = model is Failure
     key, run = ("run_id", {"id": OuterRef("run_id")}) if of_failure else ("id", {"task_id": OuterRef("task_id")})
@@ -272,7 +254,10 @@ def _delete_orphans(model: type[Failure | KeptMessage], limit: int, alias: str, 
 
 
 def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None) -> Iterator[int]:
-    """A workflow that has a message or follow-ups left counts as new, and one whose runs are kept for ever stays."""
+    """Delete the nodes of old workflows. A workflow that still has messages or pending follow-ups counts as new.
+
+    With ``marks`` a workflow stays as long as one of its runs.
+    """
     rows = Node.objects.using(alias).filter(created_at__lt=before).values_list("created_at", "id", "root_id")
     ended: dict[str, bool] = {}
     for batch in _batches(rows, "created_at", limit, None if marks is None else marks.get("nodes")):
@@ -310,9 +295,11 @@ def _with_runs(roots: Collection[str], alias: str) -> set[str]:
 
 
 def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
-    """Groups whose members' nodes are gone; of size 0 those that were saved, and rests and parts without a node.
+    """Delete old groups whose members have no nodes any more.
 
-    While follow-ups are pending all rows of their workflow stay: parts refer to them, and have nodes that come later.
+    Rows of size 0, such as rests, parts and saved groups, count no members: they are deleted when their workflow has no
+    nodes any more. While follow-ups of a workflow are pending, all of its rows stay: parts refer to each other, and
+    have nodes that are written later.
     """
     groups = Group.objects.using(alias)
     has_members = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
@@ -321,14 +308,18 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
     fields = ("created_at", "id", "size", has_members, has_workflow, is_pending)
     rows = groups.filter(created_at__lt=before).values_list(*fields)
     for batch in _batches(rows, "created_at", limit, None):
-        old = [number for _, number, size, *kept, pending in batch if not (pending or kept[size == 0])]
+        old = [
+            number
+            for _, number, size, members, workflow, pending in batch
+            if not (pending or (members if size else workflow))
+        ]
         yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
 
 
-def _expire_told(
+def _expire_events(
     model: type[TaskEvent] | type[TaskLog], before: datetime, limit: int, alias: str, marks: Marks | None
 ) -> Iterator[int]:
-    """Events and kept logs. With ``marks`` they stay with their runs, as attempts do. Ids are in the order of age."""
+    """Delete old events, or kept logs, as ``_expire_of_runs`` does. The order of their ids is that of their ages."""
     events: QuerySet[Any] = model.objects.using(alias)
     has_run = Exists(TaskRun.objects.filter(task_id=OuterRef("task_id")))
     rows = events.order_by("id").values_list("at", "id", has_run)

@@ -26,7 +26,7 @@ Plan = Callable[[TaskRun], Envelope]
 #: Why tasks were not retried, by their ids.
 Refused = dict[str, CannotRetry]
 _LARGE = ("result", "traceback", "children")
-#: What a row says of the end of a task, as it is before there is one.
+#: The columns of a TaskRun that its task's end changes, with their values before.
 _BEFORE: dict[str, Any] = {
     "state": states.PENDING,
     "result": None,
@@ -76,7 +76,8 @@ def link(
 ) -> tuple[list[tuple[str, Envelope]], Refused]:
     """Write a ``Rerun`` for each ended task; return the old ids with the new messages, and who was refused.
 
-    Those that were run again ``since`` then are refused. Of two transactions at once one waits.
+    Tasks that were run again after the moment ``since`` are refused. With ``since`` their rows are locked, so that of
+    two transactions at once the second sees the reruns of the first.
     """
     refused: Refused = {}
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids)).order_by("task_id")
@@ -155,7 +156,7 @@ def _unfinished(run: TaskRun) -> CannotRetry:
 
 
 def _refuse_by_state(engine: Engine, task_ids: Collection[str], refused: Refused) -> None:
-    """Say of tasks that were not even locked why they can't run again under their ids."""
+    """Refuse the tasks that ``_locked`` has left out, each with the reason that its state gives."""
     runs = TaskRun.objects.using(engine.alias).filter(task_id__in=_possible(task_ids))
     for run in runs.only("task_id", "name", "state", "started_at"):
         if run.state == states.SUCCESS:
@@ -180,7 +181,7 @@ def _reset(engine: Engine, runs: Mapping[int, TaskRun], envelopes: Mapping[str, 
 
 
 def _changes(run: TaskRun, envelope: Envelope, now: datetime) -> dict[str, Any]:
-    """Return what the new message says otherwise than the row."""
+    """Return the columns of a run that differ from its new message."""
     text = arguments.seal(envelope.arguments, run.task_id, run.name)
     found: dict[str, Any] = {} if text == run.arguments else {"arguments": text}
     if envelope.queue and envelope.queue != run.queue:

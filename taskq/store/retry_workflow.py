@@ -1,8 +1,8 @@
-"""Retry in a workflow: a failed task runs again from the message that was kept of it, and what depends on it goes on.
+"""Retry in a workflow: a failed task runs again from its kept message, and its dependents wait for it again.
 
-This takes back what ``workflows.advance`` did when the task failed, in its order: the dependents that never ran, then
-the groups that counted them, then the bodies of these groups. It takes back no more than that failure has caused: a
-group with another failed member stays failed until that member is retried too. Errbacks that ran have run.
+This takes back what ``workflows.advance`` did when the task failed, in the same order: the failures of dependents, then
+the counts of their groups, then the failures of the bodies of these groups. Failures with other causes stay: a group
+with another failed member stays failed until that member is retried too. Errbacks are not taken back.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .enqueue import follow, insert_runs, names_of, wake
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
 
-#: Tasks of one transaction, and of one that keeps all other writers waiting; what failed with them comes on top.
+#: How many tasks one transaction retries, with all of their dependents; and on SQLite, where other writers wait.
 _AT_ONCE, _AT_ONCE_ALONE = 500, 50
 _STILL_FAILING = "The tasks that were to follow {} are still failing: try it later."
 #: Seconds of a pause behind such a transaction, at most.
@@ -67,10 +67,10 @@ def kept_among(task_ids: Sequence[str], alias: str) -> set[str]:
 
 
 def _failed(nodes: QuerySet[Node], alias: str) -> Iterator[tuple[str, str]]:
-    """Yield the tasks of ``nodes`` that ran and failed, each with its group, by parts: a workflow may be of any size.
+    """Yield the tasks of ``nodes`` that ran and failed, each with its group. They are read in parts.
 
-    One that never ran is in no queue. They are found by their ids: where no statistics are, a join with their states
-    is planned as a product of both.
+    A failed task without a queue never ran. Runs are found by their ids: without statistics, a database would plan a
+    join with their states as a product of both tables.
     """
     rows = nodes.order_by("id").values_list("task_id", "group_id").iterator(chunk_size=_AT_ONCE)
     for part in split(rows, _AT_ONCE):
@@ -83,7 +83,7 @@ def _failed(nodes: QuerySet[Node], alias: str) -> Iterator[tuple[str, str]]:
 def failed_in(root_id: str, alias: str | None = None) -> list[str]:
     """Return the tasks of a workflow that failed themselves and can be run again, in the order of their nodes.
 
-    Those are the tasks whose messages were kept, and those that nothing waits for.
+    These are the tasks whose messages were kept, and those for which no task or group waits.
     """
     alias = alias or settings.DATABASE
     nodes = Node.objects.using(alias).filter(root_id=root_id)
@@ -102,7 +102,7 @@ def retry_kept(
 ) -> tuple[dict[str, Envelope], dict[str, CannotRetry]]:
     """Run failed tasks of workflows again, under their ids; return their messages, and who was refused and why.
 
-    What failed with them waits again. ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``queue``,
+    Their dependents wait again. ``changes`` are options of ``retry_envelope``: ``args``, ``kwargs``, ``queue``,
     ``countdown``, ``eta``, ``priority``; and ``update_kwargs``. The old outcomes become rows of ``Attempt``. Raises for
     ``args`` and ``kwargs`` the errors of any call; it is meant to be called with one task then.
 
@@ -145,7 +145,7 @@ def _retry(
                 found[task_id] = _planned(task_id, kept.get(task_id), runs.get(task_id), changes)
             except CannotRetry as error:
                 refused[task_id] = error
-        for task_id in _failing({task_id: kept[task_id] for task_id in found}, engine.alias):
+        for task_id in _with_pending_rows({task_id: kept[task_id] for task_id in found}, engine.alias):
             del found[task_id]
             refused[task_id] = CannotRetry("unfinished", _STILL_FAILING.format(task_id))
         if found:
@@ -204,13 +204,13 @@ def _send(engine: Engine, found: Mapping[str, Envelope], run_ids: Sequence[int])
     wake(engine, names_of(envelopes))
 
 
-def _failing(kept: Mapping[str, KeptMessage], alias: str) -> list[str]:
-    """Return the tasks of whose workflows some dependents are yet to fail."""
+def _with_pending_rows(kept: Mapping[str, KeptMessage], alias: str) -> list[str]:
+    """Return the tasks whose workflows have pending rows: some dependents have not failed yet."""
     roots = {task_id: str(mapping_of(row.headers).get("root_id") or task_id) for task_id, row in kept.items()}
     first, behind = PENDING_RANGE
     rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind, root_id__in={*roots.values()})
-    failing = set(rows.values_list("root_id", flat=True)) if roots else set()
-    return [task_id for task_id, root_id in roots.items() if root_id in failing]
+    pending = set(rows.values_list("root_id", flat=True)) if roots else set()
+    return [task_id for task_id, root_id in roots.items() if root_id in pending]
 
 
 def _again(kept: KeptMessage, run: TaskRun, changes: Mapping[str, Any]) -> Envelope:
@@ -307,7 +307,7 @@ class _Reopening:
             )
 
     def _reopen_tasks(self, unreachable: Sequence[Unreachable]) -> Counter[str]:
-        """Take back the failures of tasks that never ran; return how many members each group has again."""
+        """Take back the failures of tasks that never ran; return by how many members the count of each group grows."""
         by_id = {each.task_id: each for each in unreachable if each.task_id not in self._reopened}
         ids = sorted(by_id)
         failed: list[str] = []
@@ -315,7 +315,7 @@ class _Reopening:
             runs = TaskRun.objects.using(self._engine.alias).filter(task_id__in=ids[start : start + self._engine.chunk])
             rows = runs.filter(state=states.FAILURE).select_for_update().order_by("task_id")
             found = {task_id: (queue, number) for number, task_id, queue in rows.values_list("id", "task_id", "queue")}
-            # The failure of a task that was never sent is all there is of it. A replaced task was sent.
+            # A task without a queue was never sent: its failure is its only row. A replaced task was sent.
             never_sent = {task_id: number for task_id, (queue, number) in found.items() if not queue}
             runs.filter(task_id__in=list(never_sent))._raw_delete(self._engine.alias)
             self.gone += never_sent.values()
@@ -327,7 +327,7 @@ class _Reopening:
         return Counter(by_id[task_id].group_id for task_id in failed if by_id[task_id].group_id)
 
     def _reopen_groups(self, joined: Mapping[str, int]) -> Counter[str]:
-        """Have groups wait for members again; return the members that bodies were which now wait too."""
+        """Have groups wait for members again, and reopen their bodies; return as ``_reopen_tasks`` does for these."""
         groups = Group.objects.using(self._engine.alias)
         rows = groups.select_for_update().filter(group_id__in=sorted(joined)).order_by("group_id")
         found = {row.group_id: row for row in rows.defer("body")}
@@ -370,7 +370,8 @@ class _Reopening:
         ended = TaskRun.objects.filter(task_id=OuterRef("task_id"), state__in=states.PROPAGATE_STATES)
         nodes = Node.objects.using(self._engine.alias).filter(group_id=group_id)
         failed = nodes.filter(Q(revoked=True) | Q(state__in=states.PROPAGATE_STATES) | Exists(ended))
-        # One more than may be among those of this retry. From behind: many are retried from the first on.
+        # One more than this retry reopens, so that another one is among them. The last ones: a retry of many goes from
+        # the first to the last.
         last = failed.order_by("-position").values_list("task_id", flat=True)[: len(self._reopened) + 1]
         return any(task_id not in self._reopened for task_id in last)
 

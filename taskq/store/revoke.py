@@ -62,8 +62,8 @@ def _remember(engine: Engine, task_ids: Sequence[str], terminate: str) -> None:
     for batch in _batches(task_ids):
         if unknown := revocations.unknown(engine.alias, batch):
             repeated(engine, partial(revocations.keep, engine, unknown))
-            # A task that was sent meanwhile, and that a worker took too early to see this, is found then. Whatever is
-            # sent later is claimed later.
+            # A worker may have claimed a message that was sent meanwhile before it could see the new row. This finds
+            # the message. Messages that are sent later are claimed later.
             _after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
 
 
@@ -78,13 +78,13 @@ def whole_workflow(root_id: str, alias: str) -> list[str]:
 def revoke_part(task_ids: Sequence[str], terminate: str, alias: str) -> int:
     """Revoke tasks of a workflow that is revoked as a whole; return how many were revoked or asked for.
 
-    As ``revoke``, but what else is revoked with them is not looked for: all the rest of the workflow is, those that
-    depend on these tasks before them (``whole_workflow``).
+    This is ``revoke`` without the search for tasks that are revoked with these: the caller revokes all of the workflow,
+    dependents first (``whole_workflow``).
     """
     engine, asked = for_alias(alias), 0
     for batch in _batches(task_ids):
         nodes = Node.objects.using(alias).filter(task_id__in=batch)
-        # In this order: a task that ends meanwhile, and keeps no TaskRun, is among the one or the other.
+        # In this order: if a task without a TaskRun ends between the two reads, the second one finds its end.
         sent = _sent(alias, batch)
         unsent = set(batch) - sent - _ended(nodes)
         ids = [*batch, *_with_bodies(alias, nodes)]
@@ -142,7 +142,7 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[list[str], set[str]]:
     for root_id in sorted(roots):
         rows = nodes.filter(root_id=root_id)
         positions = [NodePosition(p.task_id, p.group_id, p.waits_for, p.kind) for p in read_places(rows)]
-        # In this order, as in ``revoke_part``.
+        # In this order: see ``revoke_part``.
         sent = _sent(alias, [position.task_id for position in positions])
         sent |= _ended(rows)
         found = cascade(positions, wanted, sent)
@@ -152,7 +152,7 @@ def _cascade(alias: str, wanted: set[str]) -> tuple[list[str], set[str]]:
 
 
 def _ended(nodes: QuerySet[Node]) -> set[str]:
-    """Return the ids of those that ended with an ignored result: they keep no TaskRun, ``Node.state`` alone says it."""
+    """Return the tasks that ended with an ignored result: they keep no TaskRun, ``Node.state`` is the only record."""
     return set(nodes.exclude(state="").values_list("task_id", flat=True))
 
 
@@ -176,16 +176,17 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
     with engine.atomic():
         found = _lock(alias, task_ids)
         if unsent:
-            # A transaction that sends one of them now sees this mark. If it was quicker, its message is found below.
+            # A transaction that sends one of these tasks later sees this mark. If it was quicker, its message is found
+            # below.
             Node.objects.using(alias).filter(task_id__in=sorted(unsent)).update(revoked=True)
-        # So are messages that were promoted, or sent by a retry, during the wait for their locks: they are new rows.
+        # Once more, for messages that were sent, promoted or retried during the wait for locks: they are new rows.
         found |= _lock(alias, task_ids)
         claimed = [number for (model, number), token in found.items() if token]
         waiting: list[Message | ScheduledMessage] = []
         for model in (Message, ScheduledMessage):
             ids = [number for (kind, number), token in found.items() if kind is model and not token]
             rows: QuerySet[Any] = model._base_manager.using(alias).filter(id__in=ids)
-            # A batch of large messages is not read: of these the dependents are looked up in the rows.
+            # Large messages are not read: their dependents are looked up in the rows.
             waiting += map(readable, without_texts(rows, MOST))
             rows.delete()
         write_revoked(engine, waiting, unsent)
@@ -226,7 +227,7 @@ def write_revoked(
     ends = [complete(_revoked(m, now, task_id in tracked), m) for task_id, m in known.items()]
     if not untracked:
         ends = [end for end in ends if end.tracked or end.linked]
-    # Without those that were sent, and have ended, since it was asked which are ``unsent``.
+    # Tasks that were ``unsent`` may have been sent and have ended since: these are left out.
     nodes = Node.objects.using(engine.alias).filter(task_id__in=set(unsent).difference(known), state="")
     for place in read_places(nodes):
         group_id = place.group_id

@@ -27,7 +27,7 @@ _NODE = "node"
 
 
 class Place(NamedTuple):
-    """What the seal of a node covers. The fields are those of ``NewNode``, and columns of ``Node``."""
+    """The facts that the seal of a node covers. The fields are those of ``NewNode``, and columns of ``Node``."""
 
     root_id: str
     task_id: str

@@ -19,7 +19,7 @@ class Moment:
 
 
 def write(worker: str, moments: Sequence[Moment], alias: str) -> None:
-    """Write what a worker tells of tasks, in one transaction."""
+    """Write moments of tasks that a worker has noted, in one transaction."""
     engine = for_alias(alias)
     with engine.atomic():
         engine.insert_events([(m.task_id, m.kind, m.at, worker, m.detail) for m in moments])

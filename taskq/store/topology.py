@@ -36,7 +36,7 @@ class QueueOptions:
 
 
 class Declared(NamedTuple):
-    """What a declaration met: whether it has ``made`` the queue, or which options of the existing one differ."""
+    """The effect of a declaration: it has ``made`` the queue, or these options of the existing queue are different."""
 
     made: bool
     different: list[str]

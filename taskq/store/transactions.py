@@ -24,7 +24,7 @@ class SentTwice(DatabaseError):
 def repeated(
     engine: Engine, work: Callable[[], T], *, locked: bool = True, repeatable: Callable[[], bool] = lambda: True
 ) -> T:
-    """Do ``work``, a transaction, again after an error that repeating may cure. Return what it returns.
+    """Do ``work``, a transaction, and repeat it after an error that repetition may cure. Return its value.
 
     The error is raised if the caller is in a transaction, if ``repeatable`` says no, and after some attempts. With
     ``locked=False`` a lock time-out goes to the caller at once, who has other things to do meanwhile.

@@ -38,9 +38,9 @@ from .texts import without_texts
 from .transactions import SentTwice
 
 T = TypeVar("T")
-#: These take one transaction some 20 ms, also where it keeps all other writers waiting.
+#: About how many dependents a transaction fails. This takes some 20 ms; on SQLite all other writers wait meanwhile.
 MOST_DEPENDENTS = 100
-#: How many times the bytes of the largest small body are read at once.
+#: The bytes of the bodies that are read at once, as a multiple of those of the largest small body.
 _MOST_SMALL = 16
 
 
@@ -84,7 +84,10 @@ def _chunks(engine: Engine, rows: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _is_small(most: int, count: int) -> Q:
-    """Return the condition that the body of a group is read: it has up to ``most`` bytes, and few are before it."""
+    """Return the condition that the body of one of ``count`` groups is read.
+
+    It has up to ``most`` bytes, and the small bodies before it have not used up the bytes that are read at once.
+    """
     small = Q(LessThanOrEqual(Octets("body"), most))
     if count <= _MOST_SMALL:
         return small
@@ -92,9 +95,16 @@ def _is_small(most: int, count: int) -> Q:
     return small & Q(LessThanOrEqual(Window(Sum(sizes), order_by="group_id"), _MOST_SMALL * most))
 
 
-def _opened(body: str | None, group_id: str, size: int, root_id: str, parent_id: str) -> str:
+def _body(text: str | None, group_id: str, size: int, root_id: str, parent_id: str) -> Body:
+    """Return the body of a row whose ``text`` was read, ``None`` if it is large and was not."""
+    opened = "" if text is None else _opened(text, group_id, size, root_id, parent_id)
+    return Body(group_id, opened, root_id, parent_id, size, large=text is None)
+
+
+def _opened(text: str | None, group_id: str, size: int, root_id: str, parent_id: str) -> str:
+    """Return the text of a body without its seal, an empty text if it was altered."""
     try:
-        return open_body(body or "", group_id, size, root_id, parent_id)
+        return open_body(text or "", group_id, size, root_id, parent_id)
     except SignatureMismatch as error:
         log_lines.stored_text_altered(error)
         return ""
@@ -126,7 +136,7 @@ class DatabaseWorkflows:
         self._engine = engine
         #: Messages that this transaction deletes, read before.
         self._messages = messages or {}
-        #: The next positions in groups that have grown.
+        #: For groups that have grown, the position of their next member.
         self._next: dict[str, int] = {}
         #: The ends that were written as failures.
         self.failed: list[Settlement] = []
@@ -158,14 +168,14 @@ class DatabaseWorkflows:
     def send(self, envelopes: Sequence[Envelope]) -> None:
         """Write runs and messages, and wake the workers."""
         for chunk in _chunks(self._engine, envelopes):
-            over = self._over(chunk)
-            if going := [e for e in chunk if e.task_id not in over]:
+            ended = self._revoked_or_ended(chunk)
+            if going := [e for e in chunk if e.task_id not in ended]:
                 seal(going)
                 insert_runs(self._engine, [e for e in going if e.tracked])
                 follow(self._engine, going)
         wake(self._engine, names_of(envelopes))
 
-    def _over(self, envelopes: Sequence[Envelope]) -> set[str]:
+    def _revoked_or_ended(self, envelopes: Sequence[Envelope]) -> set[str]:
         """Return the tasks that were revoked, or have ended without a run. ``Node`` is the only record of both.
 
         The nodes are locked: a concurrent revoke finds the message, or the sender finds the mark.
@@ -211,7 +221,7 @@ class DatabaseWorkflows:
         self._write(list(groups), [n for n in nodes if n.task_id not in new])
 
     def _write(self, groups: Sequence[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """Write groups and nodes; tell this worker of pending rows, which others find only when they look for them."""
+        """Write groups and nodes; tell this worker of new pending rows. Other workers look for them now and then."""
         insert(self._engine, groups, nodes)
         if left := [group.group_id for group in groups if is_pending(group.group_id)]:
             log_lines.parts_left(left, self._engine.alias)
@@ -282,10 +292,7 @@ class DatabaseWorkflows:
             rows = rows.annotate(small=Case(small, default=Value(None), output_field=TextField()))
         text = "body" if most is None else "small"
         fields = rows.order_by("group_id").values_list(text, "group_id", "size", "root_id", "parent_id")
-        return [
-            Body(row[1], "" if row[0] is None else _opened(*row), row[3], row[4], row[2], row[0] is None)
-            for row in fields
-        ]
+        return [_body(*row) for row in fields]
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         if bodies := self.bodies(group_ids):
@@ -300,7 +307,7 @@ class DatabaseWorkflows:
         return found
 
     def clear_bodies(self, group_ids: Collection[str]) -> None:
-        """They are not needed again, and may hold arguments."""
+        """Bodies are cleared because nobody needs them again, and they may hold arguments."""
         self._groups.filter(group_id__in=group_ids).update(body=None)
 
     def with_large_values(self, group_ids: Collection[str], most: int) -> Collection[str]:
@@ -313,12 +320,12 @@ class DatabaseWorkflows:
 
     def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
         """Clear bodies, and have the runs deleted that were kept for them. Those of failed groups stay for a retry."""
-        if over := [group_id for group_id, failed in group_ids.items() if not failed]:
-            self.clear_bodies(over)
-            kept = self._nodes.filter(group_id__in=over, ignored=True, state="").values_list("group_id", "root_id")
+        if sent := [group_id for group_id, failed in group_ids.items() if not failed]:
+            self.clear_bodies(sent)
+            kept = self._nodes.filter(group_id__in=sent, ignored=True, state="").values_list("group_id", "root_id")
             self.write_pending([Pending(key, root_id=root_id, after=-1).row for key, root_id in kept.distinct()])
-        for group_id in group_ids.keys() - over:
-            # The text is large, and stays in the database.
+        for group_id in group_ids.keys() - sent:
+            # The database looks for the names: the text is large, and is not read.
             named = sensitive_names("body")
             if named is not None:
                 self._groups.filter(named, group_id=group_id).update(body=None)

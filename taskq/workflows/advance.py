@@ -13,8 +13,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kombu.utils.json import loads
-
 from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
@@ -22,11 +20,11 @@ from taskq.messages.exception_data import encode_exception, repr_of, shared
 from taskq.messages.parking import home
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
-from . import cascade, followups, large_bodies, log_lines, rests
-from .dependents import dependents
-from .parts import Pending, dependents_in_parts, is_part, read_part, sent_singly
+from . import cascade, errbacks, followups, large_bodies, log_lines, rests
+from .parts import Cause, Pending, is_part, read_part, sent_singly
 from .port import Body, GroupCount, WorkflowStore
 from .sendable import failed_instead, sendable_errbacks, sent_before
+from .unreachable import UnreachableTasks
 
 #: The result of a task that was revoked.
 REVOKED_RESULT = encode_exception(TaskRevokedError("revoked"))
@@ -43,10 +41,10 @@ def advance(store: WorkflowStore, settlements: Sequence[Settlement]) -> list[str
 def work_off(store: WorkflowStore, pending: Pending) -> list[str]:
     """Send or fail the next part of follow-ups; return the ids of the tasks that ended."""
     batch = Advance(store)
-    if pending.error is None:
+    if (cause := pending.cause) is None:
         batch.send_part(pending)
     else:
-        batch.fail_part(pending, pending.error)
+        batch.fail_part(pending.key, cause)
     batch.finish_groups()
     return batch.ended
 
@@ -86,6 +84,7 @@ class Advance:
         self._failures: list[_MemberFailure] = []
         #: The work that is too much for this transaction: a later one goes on with it.
         self._pending: list[Pending] = []
+        self._unreachable = UnreachableTasks(store, self._pending)
         #: Tasks that became final.
         self.ended: list[str] = []
 
@@ -122,9 +121,12 @@ class Advance:
             self._store.grow(sizes)
 
     def _follow_ups_of(self, s: Settlement) -> FollowUps:
-        """Return the follow-ups of an end. The nodes of a replacement go between the task and its predecessor."""
+        """Return the follow-ups of an end. The nodes of a replacement go between the task and its predecessor.
+
+        The errbacks of a large body that fails are called if its first task fails now.
+        """
         if s.name == large_bodies.TASK and not (large_bodies.is_sent(s) or self._fail_first_task(s)):
-            return FollowUps(groups=s.follow_ups.groups)  # its errbacks are not called
+            return FollowUps(groups=s.follow_ups.groups)
         if s.end is not End.REPLACED or not s.follow_ups.nodes:
             return s.follow_ups
         nodes = cascade.replacement_nodes(s.task_id, s.follow_ups.nodes, self._store.predecessor(s.task_id))
@@ -132,90 +134,34 @@ class Advance:
         return replace(s.follow_ups, nodes=nodes)
 
     def _end_dependents(self, s: Settlement) -> None:
-        error, is_body = s.result or "{}", s.name == large_bodies.TASK
-        group_id = s.group_id if s.member else ""
-        failing = Pending("", shared(error), s.root_id, s.task_id, is_body or s.state == states.FAILURE)
-        unreachable, of_node = self._dependents(s.follow_ups.unreachable, failing)
-        group_id, unreachable = of_node or group_id, self._first_part(unreachable, failing)
-        self._fail(unreachable, error, s.root_id, uncounted_in=s.task_id if is_body else "", queue=s.queue)
+        """Fail the dependents of a task that did not succeed; note the task for its group."""
+        is_body, cause = s.name == large_bodies.TASK, _cause_of(s)
+        unreachable, group_of_node = self._unreachable.of(s.follow_ups.unreachable, cause)
+        first_part = self._unreachable.first_part(unreachable, cause)
+        self._fail(first_part, cause, uncounted_in=s.task_id if is_body else "", queue=s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)
-        if not group_id or s.replaced or is_body:
-            return
+        group_id = group_of_node or (s.group_id if s.member else "")
+        if group_id and not (s.replaced or is_body):
+            self._note_member(s, group_id)
+
+    def _note_member(self, s: Settlement, group_id: str) -> None:
         self._note_queue(group_id, s.queue)
         if s.state == states.SUCCESS:
             self._counted[group_id] += 1
             self._last[group_id] = s.task_id
         else:
-            self._failures.append(_MemberFailure(group_id, s.task_id, error))
+            self._failures.append(_MemberFailure(group_id, s.task_id, s.result or "{}"))
 
     def _fail_first_task(self, s: Settlement) -> bool:
         """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
         first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
-        return bool(self._fail(first, s.result or "{}", s.root_id, uncounted_in=s.task_id, queue=s.queue))
+        return bool(self._fail(first, _cause_of(s), uncounted_in=s.task_id, queue=s.queue))
 
-    def _dependents(self, known: Sequence[Unreachable], failing: Pending) -> tuple[Sequence[Unreachable], str]:
-        """Return dependents with those in rests, and those by the nodes where these can't tell; and the task's group.
-
-        The group is empty if the nodes were not read.
-        """
-        found = self._with_rests(known, failing)
-        if LOOK_UP_IN_ROWS not in found:
-            return found, ""
-        by_nodes = self._store.dependents(failing.task_id)
-        return [*(each for each in found if each != LOOK_UP_IN_ROWS), *by_nodes.unreachable], by_nodes.group_id
-
-    def _first_part(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
-        """Return as many dependents as one transaction fails; leave the others pending."""
-        if len(unreachable) <= self._store.most_dependents:
-            return unreachable
-        first, groups = dependents_in_parts(unreachable, failing.root_id)
-        if groups:
-            self._store.insert(groups, ())
-            self._note_pending(failing, first[-1].task_id)
-        return first[:-1] if groups else first
-
-    def _with_rests(self, unreachable: Sequence[Unreachable], failing: Pending) -> Sequence[Unreachable]:
-        """Return dependents with those in the rests of their chains.
-
-        If such a row is gone or malformed, or no reference says what a large one has, the nodes tell. ``failing`` says
-        how they fail: a copy of it, with the key of a row, is the pending work if they are too many.
-        """
-        seen: set[str] = set()
-        # Of a foreign chain that has an id twice, a rest may refer to itself.
-        while keys := set(rests.references(unreachable)) - seen:
-            seen |= keys
-            if len(unreachable) > self._store.most_dependents:
-                self._pending += [replace(failing, key=key) for key in sorted(keys)]
-                break
-            others = [each for each in unreachable if each.task_id not in keys]
-            unreachable = [*others, *self._in_rests(keys, failing)]
-        return [each for each in unreachable if each.name != rests.NAME]
-
-    def _in_rests(self, keys: set[str], failing: Pending) -> Sequence[Unreachable]:
-        """Return the dependents in rests; the sentinel is one of them if the nodes have to tell."""
-        large = {key: failing.may_run_again for key in keys if rests.is_large(key)}
-        self._store.end_bodies(large)  # they are not read: their steps may be of many megabytes each
-        texts = [body.body for body in self._read(keys - large.keys(), failing) if body.body]
-        try:
-            found = [each for text in texts for each in dependents({"chain": loads(text)})]
-        except Exception:
-            log_lines.rest_unreadable(min(keys))
-            return [LOOK_UP_IN_ROWS]
-        all_read = len(texts) == len(keys) - len(large)
-        return found if all_read and not any(map(rests.is_unnamed, keys)) else [*found, LOOK_UP_IN_ROWS]
-
-    def _read(self, keys: set[str], failing: Pending) -> Sequence[Body]:
-        """Return rests and parts that fail. A retry needs the rests again; parts are copies of what a message has."""
-        kept = [key for key in keys if failing.may_run_again and not is_part(key)]
-        others = [key for key in keys if key not in kept]
-        found = [*self._store.take_bodies(others)] if others else []
-        return [*found, *self._store.failed_bodies(kept)] if kept else found
-
-    def fail_part(self, pending: Pending, error: str) -> None:
-        """Fail the next part. If all tasks of a rest had ended, it refers to itself, as no part does: the work ends."""
-        unreachable, _ = self._dependents([Unreachable(pending.key, rests.NAME)], pending)
-        if not (self._fail(unreachable, error, pending.root_id, uncounted_in=pending.task_id) or is_part(pending.key)):
+    def fail_part(self, key: str, cause: Cause) -> None:
+        """Fail the tasks in the next part, or rest. If all of a rest had ended, it refers to itself: the work ends."""
+        unreachable, _ = self._unreachable.of([Unreachable(key, rests.NAME)], cause)
+        if not (self._fail(unreachable, cause, uncounted_in=cause.task_id) or is_part(key)):
             self._pending.clear()
 
     def send_part(self, pending: Pending) -> None:
@@ -246,11 +192,11 @@ class Advance:
     def _fail_message(self, e: Envelope, error: str, root_id: str) -> None:
         """Fail the task of a message that can't be written, and its dependents."""
         log_lines.message_not_written(e)
-        failing = Pending("", shared(error), root_id, e.task_id)
-        unreachable, _ = self._dependents(followups.unreachable_of(FollowUps([e])), failing)
+        cause = Cause(error, root_id, e.task_id)
+        unreachable, _ = self._unreachable.of(followups.unreachable_of(FollowUps([e])), cause)
         # The database may have refused the name.
         shown = [replace(each, name=each.name[:255].replace("\x00", "")) for each in unreachable]
-        self._fail(shown, error, root_id)
+        self._fail(shown, cause)
 
     def send(self, follow_ups: FollowUps) -> None:
         """Write groups, nodes, runs and messages, but for tasks that were revoked or have ended before."""
@@ -264,22 +210,22 @@ class Advance:
             self._store.send(follow_ups.envelopes)
 
     def _fail(
-        self, unreachable: Sequence[Unreachable], error: str, root_id: str = "", uncounted_in: str = "", queue: str = ""
+        self, unreachable: Sequence[Unreachable], cause: Cause, *, uncounted_in: str = "", queue: str = ""
     ) -> set[str]:
-        """Write the failures of tasks that never run; members count in their groups, but not in ``uncounted_in``.
+        """Write the failures of tasks that never run; return the ids of those that had not ended before.
 
-        ``queue`` is that of the task which they would have followed.
+        Members count in their groups, but not in ``uncounted_in``. ``queue`` is that of the task that failed.
         """
         # A message and a chain may both lead to a task: it counts once.
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
         if not by_id:
             return set()
-        error = shared(error, len(by_id))
-        final = self._store.fail([_failure(by_id[task_id], error, root_id) for task_id in sorted(by_id)])
+        cause = replace(cause, error=shared(cause.error, len(by_id)))
+        final = self._store.fail([_failure(by_id[task_id], cause) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():
             if each.task_id in final and each.group_id and each.group_id != uncounted_in:
-                self._failures.append(_MemberFailure(each.group_id, each.task_id, error))
+                self._failures.append(_MemberFailure(each.group_id, each.task_id, cause.error))
                 self._note_queue(each.group_id, queue)
         return final
 
@@ -379,20 +325,27 @@ class Advance:
 
     def _fail_body(self, body: Body, error: str) -> None:
         queue = home(self._queues.get(body.group_id, ""))
-        found = followups.of_failed_body(body.body, error, queue) if body.body else FollowUps()
-        failing = Pending("", shared(error), body.root_id, body.group_id, may_run_again=True)
+        found = FollowUps()
+        if body.body:
+            found = followups.of_failed_body(body.body, error, errbacks.planned_outside, queue)
+        cause = Cause(error, body.root_id, body.group_id, may_run_again=True)
         # If the body can't be read, the nodes say which tasks wait for the group.
-        unreachable, _ = self._dependents(found.unreachable or [LOOK_UP_IN_ROWS], failing)
+        unreachable, _ = self._unreachable.of(found.unreachable or [LOOK_UP_IN_ROWS], cause)
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
-        final = self._fail(found.unreachable, error, body.root_id, uncounted_in=body.group_id, queue=queue)
+        final = self._fail(found.unreachable, cause, uncounted_in=body.group_id, queue=queue)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
             self.send(found)
 
 
-def _failure(task: Unreachable, error: str, root_id: str) -> Settlement:
-    fields: dict[str, Any] = {"result": error, "tracked": False, "root_id": root_id, "group_id": task.group_id}
-    return Settlement(0, task.task_id, states.FAILURE, task.name, **fields)
+def _cause_of(s: Settlement) -> Cause:
+    may_run_again = s.state == states.FAILURE or s.name == large_bodies.TASK
+    return Cause(s.result or "{}", s.root_id, s.task_id, may_run_again)
+
+
+def _failure(task: Unreachable, cause: Cause) -> Settlement:
+    fields: dict[str, Any] = {"tracked": False, "root_id": cause.root_id, "group_id": task.group_id}
+    return Settlement(0, task.task_id, states.FAILURE, task.name, result=cause.error, **fields)
 
 
 def revoked(message_id: int, task_id: str, name: str, **fields: Any) -> Settlement:

@@ -10,7 +10,7 @@ from typing import Protocol
 from taskq.records import NewNode, Unreachable
 
 #: The kind of the nodes of a replacement, but for the node with the replaced task's id.
-PART = "part"
+KIND_REPLACEMENT = "part"
 
 
 @dataclass(slots=True, frozen=True)
@@ -38,7 +38,7 @@ def cascade(places: Iterable[NodePosition], wanted: Collection[str], sent: Colle
         ends = workflow.revoke_before(ends, sent)
     replaced = [i for i in workflow.revoked if i in wanted or workflow.group_of(i) in wanted]
     while replaced:
-        replaced = workflow.revoke_before(replaced, sent, (PART,))
+        replaced = workflow.revoke_before(replaced, sent, (KIND_REPLACEMENT,))
     return workflow.revoked
 
 
@@ -59,9 +59,9 @@ def dependents_first(places: Iterable[NodePosition], task_ids: Collection[str]) 
 
 
 def whole_dependents_first(places: Iterable[NodePosition]) -> list[str]:
-    """Return all tasks of a workflow in such an order. ``places`` is read once, and not kept: it may have millions.
+    """Return all tasks of a workflow, each after its dependents. ``places`` is read once, and not kept.
 
-    A task comes before all that have fewer tasks and groups before them, one waiting for the other.
+    A workflow may have millions of tasks, so they are ordered by their depths: the deepest come first.
     """
     task_ids: list[str] = []
     waits: list[str] = []
@@ -79,9 +79,10 @@ def whole_dependents_first(places: Iterable[NodePosition]) -> list[str]:
 
 
 def _depths(tasks: Mapping[str, str], groups: Mapping[str, Collection[str]]) -> dict[str, int]:
-    """Return how many tasks and groups are before a task or group that others wait for, with itself.
+    """Return the depths of the tasks and groups for which others wait.
 
-    ``tasks`` has what each of them waits for, and ``groups`` what the members of each group wait for.
+    A depth is the length of the longest line of predecessors, with the task or group itself. ``tasks`` maps tasks to
+    their predecessors, ``groups`` maps groups to those of their members.
     """
     depths = {"": 0}
     seen: set[str] = set()
@@ -105,7 +106,7 @@ def replacement_nodes(task_id: str, nodes: Iterable[NewNode], before: str) -> li
     return [
         replace(
             node,
-            kind=node.kind if node.task_id == task_id else PART,
+            kind=node.kind if node.task_id == task_id else KIND_REPLACEMENT,
             waits_for=node.waits_for or before,
         )
         for node in nodes

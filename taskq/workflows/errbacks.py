@@ -40,7 +40,8 @@ _WHERE = ("queue", "exchange", "routing_key", "priority")
 _PRIORITY = 9
 #: Characters of the traceback that are sent if the whole traceback makes the message too large.
 _SHORT = 2000
-#: The most that errbacks, and the arguments that they get together, may weigh outside a task's process.
+#: The most that errbacks, and all arguments that they get, may weigh (``_is_light``) to be planned outside a task's
+#: process.
 _FEW, _FEW_ARGUMENTS = 8_192, 262_144
 
 
@@ -127,7 +128,7 @@ def call(errback: Signature, request: Any, error: BaseException, traceback: Any)
 
 
 def planned_outside(called: Any, failure: Failure) -> FollowUps:
-    """Do ``planned`` outside a task's process: many errbacks are left to the task ``taskq.errbacks``."""
+    """Do ``planned`` outside a task's process, where many errbacks are left to the task ``taskq.errbacks``."""
     arguments = [failure.args, failure.kwargs]
     most = _FEW_ARGUMENTS // max(1, len(as_list(called)))
     if _is_light(called, _FEW) and (most == _FEW_ARGUMENTS or _is_light(arguments, most)):

@@ -38,6 +38,9 @@ from .parts import dependents_in_parts
 from .plan import is_member, plan_body, plan_rest
 from .port import Body, Member
 
+#: ``errbacks.planned`` in the process of a task, ``errbacks.planned_outside`` anywhere else.
+PlanErrbacks = Callable[[Any, errbacks.Failure], FollowUps]
+
 ALTERED_BODY = SignatureMismatch("The body of the chord was altered in its row: it is not run.")
 #: The end of a message body without follow-ups.
 EMPTY_EMBED = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
@@ -92,10 +95,10 @@ def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
     return found, plan.children if rest.trail else []
 
 
-def of_failed_body(body: str, error: str, queue: str | None = None) -> FollowUps:
-    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the calls of its errbacks.
+def of_failed_body(body: str, error: str, plan_errbacks: PlanErrbacks, queue: str = "") -> FollowUps:
+    """Return the tasks of a chord's ``body`` as unreachable, its first task first, and the messages of its errbacks.
 
-    ``queue`` is that of a member, empty if it is not known; ``None`` in the process of a task, which plans many.
+    ``queue`` is that of a member, empty if it is not known.
     """
     try:
         unreachable = dependents_of(body)
@@ -105,10 +108,7 @@ def of_failed_body(body: str, error: str, queue: str | None = None) -> FollowUps
         return FollowUps()
     found = FollowUps(unreachable=unreachable)
     for headers, called in failing:
-        if queue is None:
-            found += errbacks.planned(called, errbacks.Failure(headers, error))
-        else:
-            found += errbacks.planned_outside(called, errbacks.Failure(headers, error, queue=queue))
+        found += plan_errbacks(called, errbacks.Failure(headers, error, queue=queue))
     return found
 
 
@@ -151,7 +151,7 @@ def _of_message(
     state: str,
     error: str,
     most: int,
-    planned: Callable[[Any, errbacks.Failure], FollowUps],
+    plan_errbacks: PlanErrbacks,
 ) -> FollowUps:
     if headers is None or not message.body:
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
@@ -165,7 +165,7 @@ def _of_message(
         return FollowUps(unreachable=[LOOK_UP_IN_ROWS])
     if state == states.FAILURE and embed["errbacks"]:
         failure = errbacks.failure_of(message, headers, error, args, kwargs)
-        found += planned(embed["errbacks"], failure)
+        found += plan_errbacks(embed["errbacks"], failure)
     return found
 
 

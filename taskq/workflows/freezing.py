@@ -72,10 +72,10 @@ class FrozenMembers:
 
 
 class Freezer:
-    """Freezes one canvas. ``given`` are the ids that it had, or was given: runs may have them already.
+    """Freezes one canvas. ``given`` are ids of the caller or of an earlier freeze: runs may have them already.
 
-    Each id may stand in it once only: two members with one id count once, and their group would wait for ever.
-    With ``lazily`` the groups whose members are sent now have ``FrozenMembers``: what travels has lists.
+    An id may stand in a canvas once only: two members with one id would count once, and their group wait for ever.
+    With ``lazily``, groups whose members are sent now have ``FrozenMembers``; groups that are sent later have lists.
     """
 
     __slots__ = ("_lazily", "_whole", "given", "reply_to")
@@ -89,7 +89,8 @@ class Freezer:
     def freeze(self, sig: Sig, task_id: str | None = None) -> Frozen:
         """Return a frozen copy of ``sig`` as a dictionary, and its ``FrozenResult``, ``None`` for an empty chain.
 
-        ``task_id`` is the id of the whole canvas. A part keeps its own id, unless that is the same.
+        ``task_id`` is the id of the whole canvas, which is that of its end. Other parts keep their ids, but a part that
+        has this one gets a new id.
 
         Raises:
             TypeError: a chord has no body.

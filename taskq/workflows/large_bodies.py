@@ -4,10 +4,12 @@ A body may be a group of 100,000 tasks, or get megabytes of values. In its place
 task ``taskq.body``. The process that runs it reads the body in its row and the values in theirs
 (``execution.bodies``), and its end sends the body in parts (``parts``), or fails it. Called by ``advance``.
 
-The message has the id of the group: the nodes of the body wait for that id already, so that the body fails however
-this task ends. It has no node and leaves no row. Of two such messages the first that is settled counts: the row of the
-group says whether its body still waits. That of a failed group always does, since a retry needs it: there the second
-message does nothing because the first task of the body has failed already.
+The message has the id of the group. The nodes of the body wait for that id already, so that the body fails however
+this task ends. The task has no node, and leaves no TaskRun.
+
+There may be two such messages for one body: a message may be copied, and a failed group can be retried. The first one
+that is settled counts. For the second one, the row of the group says that its body does not wait any more. In a failed
+group the body stays, since a retry needs it: there the first task of the body has failed already, and that is enough.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ def message(body: Body, error: str | None, parent_id: str, queue: str) -> Follow
         args=[parent_id, error],
         task_id=body.group_id,
         reset=False,
-        # Whoever can't run it fails the body.
+        # If the task is lost or never runs, the body fails as its dependent.
         chain=[rests.reference(body.group_id)],
         ignore_result=True,
         priority=_PRIORITY,
@@ -57,36 +59,38 @@ def message(body: Body, error: str | None, parent_id: str, queue: str) -> Follow
 
 
 def is_sent(s: Settlement) -> bool:
-    """Tell whether an end of ``TASK`` sends the body. A body that fails has its exception as the result."""
+    """Tell whether an end of ``TASK`` sends the body. If it fails the body, its result is the exception."""
     return s.state == states.SUCCESS and s.result is None
 
 
 def first_ends(store: WorkflowStore, settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Return ``settlements`` without ends of ``TASK`` that come second: their body waits no more. Note the first ends.
+    """Return ``settlements`` without those ends of ``TASK`` whose body does not wait for them; end the others' waiting.
 
-    A task that was lost, or never ran, has planned nothing: the rows say what fails.
+    A task that was lost, or never ran, has planned nothing: its dependents are looked up in the rows.
     """
     ends = {s.task_id: s for s in settlements if s.name == TASK}
     if not ends:
         return settlements
     waiting = store.waiting_bodies(ends)
-    over = {group_id: failed for group_id, failed in waiting.items() if _fits(ends[group_id], failed)}
+    over = {group_id: failed for group_id, failed in waiting.items() if _suits(ends[group_id], failed)}
     store.end_bodies(over)
     return [_with_dependents(s) for s in settlements if s.name != TASK or s.task_id in over]
 
 
-def _fits(s: Settlement, failed: bool) -> bool:
-    """Tell whether an end was planned for a group that has failed, or has not, as it is now. Whatever was lost counts.
+def _suits(s: Settlement, failed: bool) -> bool:
+    """Tell whether an end suits its group, which has a ``failed`` member now, or none.
 
-    A body fails because a member has, or because it can't be sent: the latter has a traceback.
+    Another member may have failed, or the group may have been retried, since the end was planned.
     """
     if failed:
         return not is_sent(s)
-    return s.state != states.SUCCESS or s.result is None or s.traceback is not None
+    # A body that fails without a traceback fails because of a member. A task that was lost has planned nothing.
+    fails_by_member = s.state == states.SUCCESS and s.result is not None and s.traceback is None
+    return not fails_by_member
 
 
 def without_runs(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
-    """Return ``settlements`` so that none of ``TASK`` writes a run: it would be the end of the next such task too."""
+    """Return ``settlements`` so that none of ``TASK`` writes a TaskRun: the next such task has the same id."""
     if not any(s.name == TASK and s.keep for s in settlements):
         return settlements
     return [replace(s, keep=False) if s.name == TASK else s for s in settlements]
@@ -94,6 +98,7 @@ def without_runs(settlements: Sequence[Settlement]) -> Sequence[Settlement]:
 
 def _with_dependents(s: Settlement) -> Settlement:
     """Return an end that planned nothing so that its dependents are looked up in the rows, any other as it is."""
+    # Then the reference in its message is still among its dependents.
     if s.name != TASK or Unreachable(s.task_id, rests.NAME) not in s.follow_ups.unreachable:
         return s
     return replace(s, follow_ups=FollowUps(unreachable=[LOOK_UP_IN_ROWS]))

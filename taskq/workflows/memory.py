@@ -58,7 +58,7 @@ class _Group:
 class MemoryWorkflows:
     """Groups and nodes in memory; see ``WorkflowStore``."""
 
-    #: Nothing is left for later: there is nobody who would do it.
+    #: No work is left pending: no worker would do it.
     most_dependents = sys.maxsize
 
     def __init__(self, runs: Runs) -> None:

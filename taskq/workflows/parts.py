@@ -5,9 +5,9 @@ follow-ups at most. It writes a *pending* row, the body of a Group row of size 0
 ``store.parts`` works one part off in each transaction, and moves the pending row on.
 
 A part is another Group row: the rest of a chain (``rests``), dependents that fail (``dependents_in_parts``), or
-messages that are sent (``sent_in_parts``). Of one that the database refuses each message becomes a part
-(``sent_singly``), and the one that can't be written fails. A row whose body was altered ends the work; whatever it led
-to stays as it is.
+messages that are sent (``sent_in_parts``). If the database refuses a part of messages, each of its messages becomes a
+part (``sent_singly``), and the task of a message that can't be written fails. A part whose text was altered ends the
+work: the parts behind it are neither sent nor failed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from kombu.utils.json import loads
 
 from taskq import ids
+from taskq.messages.exception_data import shared
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
 
@@ -31,7 +32,7 @@ Keep = Callable[[str, str], None]
 
 #: The most dependents, messages and characters of messages that one settlement brings along.
 MOST_DEPENDENTS, MOST_MESSAGES, MOST_CHARACTERS = 500, 1_000, 4_000_000
-#: What one part has at most. Each part has one thing at least.
+#: The most dependents, nodes, messages and characters of messages of a part. A part has one of them at least.
 _DEPENDENTS, _NODES, _MESSAGES, _SIZE = 100, 500, 100, 256_000
 _PENDING, _PART = "pending:", "part:"
 #: The range of the ids of pending rows.
@@ -39,13 +40,25 @@ PENDING_RANGE = (_PENDING, "pending;")
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """Work on the parts from the row ``key`` on.
+class Cause:
+    """Why dependents fail: the task or group ``task_id`` of a workflow has ended with ``error``, an exception as data.
 
-    ``error`` is the exception as data with which the tasks in the parts fail, ``None`` if the parts have messages to
-    send. ``task_id`` is the task or group that failed: if a part can't be read, its dependents are looked up.
-    ``may_run_again`` says that it failed itself, and so may be retried. ``after`` is the position behind which the
-    values of members of the group ``key`` are deleted that were kept for its body only; ``None`` for parts.
+    ``may_run_again`` says that it failed itself, and so may be retried.
+    """
+
+    error: str
+    root_id: str
+    task_id: str
+    may_run_again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Work on the parts from the row ``key`` on. The fields are those of the pending row.
+
+    If the parts have tasks that fail, the other fields are those of the ``cause``. If they have messages to send,
+    ``error`` is ``None``. With ``after`` there are no parts: of the members of the group ``key`` behind this position,
+    the values that were kept for its body only are deleted.
     """
 
     key: str
@@ -54,6 +67,16 @@ class Pending:
     task_id: str = ""
     may_run_again: bool = False
     after: int | None = None
+
+    @classmethod
+    def failing(cls, key: str, cause: Cause) -> Pending:
+        """Return the work of failing the tasks in the parts from ``key`` on."""
+        return cls(key, shared(cause.error), cause.root_id, cause.task_id, cause.may_run_again)
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the tasks in the parts fail, ``None`` if the parts have messages to send."""
+        return None if self.error is None else Cause(self.error, self.root_id, self.task_id, self.may_run_again)
 
     @property
     def row(self) -> NewGroup:
@@ -107,11 +130,11 @@ def is_large(found: FollowUps) -> bool:
 
 
 def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pending:
-    """Give the messages and nodes of large follow-ups to ``keep``, in parts; return what is pending.
+    """Give the messages and nodes of large follow-ups to ``keep``, in parts; return the work that is pending.
 
-    ``name`` is of these follow-ups alone.
+    The keys of the parts begin with ``name``, which no other follow-ups have.
     """
-    # A task that was sent has its node.
+    # Nodes first: a task that was sent has its node.
     parts = [FollowUps(nodes=part) for part in _in_parts(found.nodes, _NODES, lambda _: 0)]
     parts += [FollowUps(part) for part in _in_parts(found.envelopes, _MESSAGES, _size_of)]
     key = ""

@@ -15,7 +15,7 @@ group id without an index, as Celery's does, and is no member of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as joined
 from typing import Any
@@ -69,7 +69,8 @@ __all__ = [
 
 #: The ``group_index`` of members that ``add_to_chord`` adds. The store gives their nodes the next positions.
 ADDED = 2**31 - 1
-#: The most of what follows from one end, in messages of the largest size; of less than so many bytes all may follow.
+#: The messages that follow from one end have together at most the bytes of so many largest messages. So many bytes
+#: they may always have.
 MOST_MESSAGES, _ALWAYS = 16, 256 * 1024 * 1024
 _KEYS = frozenset({"task", "args", "kwargs", "options"})
 
@@ -94,7 +95,7 @@ class Plan:
     def follow_ups(self) -> FollowUps:
         """Return the plan as follow-ups of a task, with all messages encoded.
 
-        Raises ``ValueError`` if they are too large: each of many callbacks, or members of a body, gets the whole value.
+        Raises ``ValueError`` if they are too large together: each of many callbacks gets the whole value.
         """
         envelopes, room = [], room_for_bodies()
         for envelope in self.envelopes:
@@ -109,7 +110,7 @@ class Plan:
 
 
 def room_for_bodies() -> float:
-    """Return how many bytes the bodies of messages may have together that follow from one end."""
+    """Return how many bytes the bodies of all messages that follow from one end may have together."""
     most = settings.MAX_MESSAGE_SIZE
     return math.inf if most is None else max(MOST_MESSAGES * most, _ALWAYS)
 
@@ -140,7 +141,7 @@ def plan_frozen(
     ``sig`` is a plain dictionary as it was decoded. Tasks keep their ids; a task without id (a callback) gets a new id.
     The plan includes the nodes of a canvas: those of a chain's next step exist if taskq sent the chain, but not if
     another producer did, and those of a frozen callback do not exist. ``options`` are as for ``apply_async``;
-    ``chain`` are the steps behind ``sig``, the next step last. The arguments are not checked against the function's
+    ``chain`` are the steps behind ``sig``, the next step last. Arguments are not compared with the function's
     signature: a wrong call fails where it runs.
     """
     if not sig.keys() >= _KEYS:
@@ -151,7 +152,7 @@ def plan_frozen(
         if result is None:
             return Plan(None, iter(()))
         steps.emit(frozen, args, kwargs, options, steps.cut(chain))
-    return _plan(steps, result, frozen, None, kind_of(frozen) != TASK, parent_id or "")
+    return _plan(steps, result, frozen, kind_of(frozen) != TASK, waits_for=parent_id or "")
 
 
 def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent_id: str | None) -> Plan:
@@ -166,9 +167,9 @@ def plan_body(body: str | Sig, values: list[Any], *, root_id: str | None, parent
 def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: str) -> Plan:
     """Return one plan for the success of ``task_id``: its callbacks and the next step of its chain.
 
-    ``value`` is the task's return value; ``plan.children`` are the results for ``Outcome.children``, without the result
-    of a step that only the rows have. Raises ``EncodeError`` if such a step can't get the value.
-    The body of the task's chord is not included: its group counts first.
+    ``value`` is the task's return value. If only the rows have the next step, the plan has a ``Rest`` for it, and no
+    result among ``children``; then a ``value`` that is no JSON raises ``EncodeError``. The body of the task's chord is
+    not included: its group counts first.
     """
     lineage: dict[str, Any] = {"root_id": root_id, "parent_id": task_id}
     plans = [plan_frozen(callback, (value,), **lineage) for callback in as_list(embed.get("callbacks"))]
@@ -270,7 +271,8 @@ def _plan_call(
     steps.emit(frozen, args, kwargs, options, rest)
     if kind_of(frozen) == GROUP:
         result = _sole_group(result)
-    return _plan(steps, result, frozen, freezer.given, with_nodes or not _is_one_task(frozen))
+    with_nodes = with_nodes or not _is_one_task(frozen)
+    return _plan(steps, result, frozen, with_nodes, given=freezer.given, check=True)
 
 
 def _sole_group(result: FrozenResult) -> FrozenResult:
@@ -300,25 +302,34 @@ def _lineage(options: dict[str, Any]) -> tuple[str | None, str | None]:
 
 
 def _plan(
-    steps: Steps, result: Any, frozen: Sig, given: set[str] | None, with_nodes: bool, waits_for: str = ""
+    steps: Steps,
+    result: Any,
+    frozen: Sig,
+    with_nodes: bool,
+    *,
+    waits_for: str = "",
+    given: Collection[str] = (),
+    check: bool = False,
 ) -> Plan:
     """Return the plan of ``steps``. Without a sending task, the first task sent is the root of the groups."""
     root_id = steps.root_id or steps.first
     for group in steps.groups:
         group.root_id = group.root_id or root_id
     nodes = Nodes(frozen, root_id, waits_for) if with_nodes else ()
-    return Plan(result, _envelopes(joined.from_iterable(steps.calls), given), steps.groups, nodes, [result])
+    envelopes = _envelopes(joined.from_iterable(steps.calls), given, check)
+    return Plan(result, envelopes, steps.groups, nodes, [result])
 
 
-def _envelopes(calls: Iterable[Call], given: set[str] | None) -> Iterator[Envelope]:
-    """Encode the calls. Under an id of ``given`` there may be an old TaskRun, which is reset; the others are new.
+def _envelopes(calls: Iterable[Call], given: Collection[str], check: bool) -> Iterator[Envelope]:
+    """Encode the calls. ``check`` says whether arguments have to fit the signatures of the functions.
 
-    ``None`` is for follow-ups that a worker sends: a second delivery must not reset runs that have started since.
+    Under an id of ``given`` there may be an old TaskRun, which is reset. Follow-ups that a worker sends reset none: a
+    second delivery of their predecessor must not reset runs that have started since.
     """
     for name, args, kwargs, options in calls:
-        reset = given is not None and options["task_id"] in given
+        reset = options["task_id"] in given
         with limit_depth():
-            envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=given is not None)
+            envelope = envelope_for(name, tasks.get(name), args, kwargs, options, check=check)
         envelope.reset = reset
         yield envelope
 

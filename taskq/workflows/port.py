@@ -1,4 +1,4 @@
-"""What ``advance`` works on: the port ``WorkflowStore``, and the plain objects that it gives.
+"""The port of ``advance`` to groups, nodes and runs: ``WorkflowStore``, and the plain objects that it returns.
 
 ``store.workflow_rows`` keeps groups, nodes and runs in the database, ``workflows.memory`` in dictionaries.
 """
@@ -23,7 +23,7 @@ class GroupCount(NamedTuple):
 class Body(NamedTuple):
     """The body of a chord, or the rest of a chain, as its group keeps it. ``body`` is empty if its text was altered.
 
-    The text of a ``large`` body was not read. ``size`` is the number of members, 0 where no body is large.
+    The text of a ``large`` body was not read. ``size`` is the number of members, 0 in a store that has no large bodies.
     """
 
     group_id: str
@@ -45,7 +45,7 @@ class Member(NamedTuple):
 
 
 class Dependents(NamedTuple):
-    """What follows a task by its node: the group that counts it, empty for none, and the tasks that can't run now."""
+    """The dependents of a task by its node: the group that counts it, empty for none, and the unreachable tasks."""
 
     group_id: str = ""
     unreachable: Sequence[Unreachable] = ()
@@ -56,7 +56,7 @@ class WorkflowStore(Protocol):
 
     @property
     def most_dependents(self) -> int:
-        """How many dependents one transaction fails, about. What is left is pending: see ``parts``."""
+        """About how many dependents one transaction fails. The others are pending: see ``parts``."""
 
     def message(self, settlement: Settlement) -> RawMessage | None:
         """Return the message of a settlement, before it is deleted."""
@@ -107,16 +107,17 @@ class WorkflowStore(Protocol):
         """Write the counts of groups."""
 
     def bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
-        """Return the bodies of groups. A body whose text was altered has none. One above ``most`` bytes is large.
+        """Return the bodies of groups. A body whose text was altered has an empty text.
 
-        So are those behind many times ``most`` bytes of others.
+        A body above ``most`` bytes is large, and not read. Nor are the last bodies, if all of them together have many
+        times ``most`` bytes.
         """
 
     def take_bodies(self, group_ids: Collection[str]) -> Sequence[Body]:
         """Return the bodies of groups, and clear them in the groups: no second end may send them."""
 
     def failed_bodies(self, group_ids: Collection[str], most: int | None = None) -> Sequence[Body]:
-        """Return bodies, and rests of chains, that will not run now. A store that can retry tasks keeps them."""
+        """Return bodies, and rests of chains, that fail. A store that can retry tasks keeps them."""
 
     def clear_bodies(self, group_ids: Collection[str]) -> None:
         """Clear the bodies of groups: no second end may send them."""
@@ -125,10 +126,13 @@ class WorkflowStore(Protocol):
         """Return those groups whose members have values of more than ``most`` bytes together."""
 
     def waiting_bodies(self, group_ids: Collection[str]) -> Mapping[str, bool]:
-        """Lock groups; return those whose body is to be sent, or to fail, by ``large_bodies``: with a failed member?"""
+        """Lock groups; return those whose large body waits to be sent or to fail, each with ``GroupCount.failed``."""
 
     def end_bodies(self, group_ids: Mapping[str, bool]) -> None:
-        """End the waiting of bodies: clear them, and the runs kept for them; those of failed groups may be retried."""
+        """End the waiting of large bodies: clear them, and delete the runs that were kept for them.
+
+        ``group_ids`` says of each group, or rest, whether it has failed, and is kept for a retry.
+        """
 
     def queue_of(self, group_id: str) -> str:
         """Return the queue of a member, empty if none is known."""

@@ -5,11 +5,17 @@ first part travels; each other part is the body of a ``Group`` row of size 0, wh
 it begins (the list has the next step last) with the *reference*: a signature under the name ``NAME`` whose
 ``task_id`` is the id of that row. A chain of up to ``MOST_STEPS`` ordinary steps travels whole, in Celery's form.
 
-A part of more than ``MOST_BYTES`` is a single step: no other step fits beside it. Its key says so (``is_large``), and
-the process that runs the step before reads and plans it (``execution.parts``): opened, such a step can take many times
-the memory of its text, and no task would be settled meanwhile. A worker's main process never opens it. If the chain
-fails, the reference names the tasks of the step, and the reference to the part behind stands beside it. Where that
-would be too much, the key says so (``is_unnamed``), and the rows of the nodes tell.
+A part of more than ``MOST_BYTES`` is a single step: no other step fits beside it. A worker's main process never opens
+it: opened, such a step can take many times the memory of its text, and no task would be settled meanwhile. The process
+that runs the step before reads and plans it (``execution.parts``).
+
+The key of a row says what the row is:
+
+- ``rest:`` is an ordinary part, which a main process opens.
+- ``large-rest:`` is a large step. If the chain fails before it, nobody opens the row. So the reference names the tasks
+  of the step (in its links), and the reference to the part behind stands beside it, in the list of steps.
+- ``unnamed-rest:`` is a large step with too many tasks to name, or behind too many such references. If the chain fails
+  before it, the rows of the nodes tell its tasks.
 
 ``steps`` cuts, also a long chain of tasks that another producer has sent whole, behind its first step. The transaction
 that settles the last step of a part sends the first step of the next part, and one that fails a chain fails the parts
@@ -40,7 +46,7 @@ MOST_CHARACTERS = 32_000
 #: The most bytes of a part that a worker's main process opens, and of a value that it gives to the next step: a step
 #: may be many tasks, and each gets the value.
 MOST_BYTES = 64 * 1024
-#: The most references side by side, and the most tasks that a reference names.
+#: The most references beside each other in one list of steps, and the most tasks that a reference names.
 _MOST_REFERENCES = _MOST_NAMED = 5
 _KEY, _LARGE, _UNNAMED = "rest:", "large-rest:", "unnamed-rest:"
 
@@ -68,7 +74,7 @@ def is_large(key: str) -> bool:
 
 
 def is_unnamed(key: str) -> bool:
-    """Tell whether the row ``key`` is large, and its reference does not say which tasks depend on the step before."""
+    """Tell whether the Group row ``key`` has a large step whose tasks its reference does not name."""
     return key.startswith(_UNNAMED)
 
 
@@ -85,9 +91,8 @@ def references(unreachable: Iterable[Unreachable]) -> list[str]:
 def shortened(chain: list[Sig], keep: Callable[[str, str], None], beside: int = _MOST_REFERENCES) -> list[Sig]:
     """Return the part of ``chain`` that travels, the next step last; ``keep`` gets the key and the text of each other.
 
-    ``beside`` is the most references side by side.
-    A chain that another program than taskq may read travels whole, and so does a chain with arguments that JSON
-    can't carry: rows are JSON.
+    ``beside`` is the most references beside each other. A chain travels whole if another program than taskq may read
+    it, or if JSON can't carry its arguments: rows are JSON.
     """
     if database_broker_alias() is None or not all(map(_is_json, chain)):
         return chain
@@ -104,6 +109,7 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None], beside: int = 
         large = sum(map(len, texts[part])) > MOST_BYTES
         named = dependents_of(step) if large else []
         is_named = large and len(named) <= _MOST_NAMED and len(refs) < beside
+        # A row has the references to what is behind it. They stand beside that of a named step instead: see above.
         inside = () if is_named else map(serializers.dumps_json, refs)
         key = row_key((_LARGE if is_named else _UNNAMED) if large else _KEY, end_of(step))
         keep(key, f"[{', '.join([*inside, *reversed(texts[part])])}]")
@@ -112,7 +118,7 @@ def shortened(chain: list[Sig], keep: Callable[[str, str], None], beside: int = 
 
 
 def cut(chain: Sequence[Sig], keep: Callable[[str, str], None]) -> Sequence[Sig]:
-    """Do ``shortened`` for a chain that another producer has sent whole, if it is long and of single tasks."""
+    """Do ``shortened`` for a chain that came whole from another producer, if it is long and has single tasks only."""
     if len(chain) <= MOST_STEPS or not all(map(_is_frozen_task, chain)):
         return chain
     # These tasks have no nodes: the references name all.

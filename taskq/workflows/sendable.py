@@ -21,7 +21,7 @@ from .port import WorkflowStore
 def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
     """Return ``s`` with the queues of its follow-ups, or a failure in its place if a follow-up can't be sent."""
     if any(not rest.planned for rest in s.follow_ups.rests):
-        s = _with_rests(store, s)
+        s = _with_next_steps(store, s)
     if not s.follow_ups.envelopes or s.state == states.RETRY:
         return s
     if s.state in states.PROPAGATE_STATES:
@@ -35,7 +35,7 @@ def sendable(store: WorkflowStore, s: Settlement) -> Settlement:
         return failed_instead(store, s, error)
 
 
-def _with_rests(store: WorkflowStore, s: Settlement) -> Settlement:
+def _with_next_steps(store: WorkflowStore, s: Settlement) -> Settlement:
     """Return ``s`` with the next steps of its chain, read from the rows; ``Advance`` clears these."""
     try:
         more, results = next_steps(store, [rest for rest in s.follow_ups.rests if not rest.planned])
@@ -50,13 +50,13 @@ def _with_rests(store: WorkflowStore, s: Settlement) -> Settlement:
 def next_steps(store: WorkflowStore, found: Sequence[Rest]) -> tuple[FollowUps, list[FrozenResult]]:
     """Return the messages of the first steps of rests, read from the rows, and the results that are noted as children.
 
-    Raises ``TaskqError`` if a row has its rest no longer, and other errors if a step can't be sent.
+    Raises ``TaskqError`` if a row with a rest is gone or altered, and other errors if a step can't be sent.
     """
     texts = {body.group_id: body.body for body in store.bodies([rest.key for rest in found])}
     steps, children = FollowUps(), list[FrozenResult]()
     for rest in found:
         if not texts.get(rest.key):
-            raise TaskqError(f"The row {rest.key} has the rest of this chain no longer, or it was altered.")
+            raise TaskqError(f"The row {rest.key}, which had the rest of this chain, was cleared or altered.")
         step, results = followups.of_rest(rest, texts[rest.key])
         steps += step
         children += results

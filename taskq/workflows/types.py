@@ -99,7 +99,7 @@ def _starmap(task: Any, items: list[Any]) -> Sig:
     return plain("celery.starmap", kwargs={"task": task, "it": items}, immutable=True)
 
 
-#: Options for the place of a canvas in its workflow, not for the sending of its tasks.
+#: Options that say where a canvas stands in its workflow. They are not for its tasks.
 _PLACE = frozenset(
     {"task_id", "reply_to", "root_id", "parent_id", "group_id", "group_index", "chord", "chain", "link", "link_error"}
 )

@@ -42,7 +42,6 @@ class Summary:
     name: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     groups: int = 0
-    chords: int = 0
     created_at: datetime | None = None
     more: bool = False
 
@@ -128,17 +127,16 @@ def _count_small(root_ids: Sequence[str], into: dict[str, Summary]) -> None:
     rows = (
         _nodes().filter(root_id__in=root_ids).order_by("root_id").annotate(run_state=Subquery(run.values("state")[:1]))
     )
-    fields = ("root_id", "task_id", "name", "kind", "group_id", "state", "revoked", "run_state", "created_at")
+    fields = ("root_id", "task_id", "name", "group_id", "state", "revoked", "run_state", "created_at")
     groups: dict[str, set[str]] = {root_id: set() for root_id in root_ids}
     last = ""
     read = 0
-    for root_id, task_id, name, kind, group_id, state, revoked, run_state, at in rows.values_list(*fields)[:STATES]:
+    for root_id, task_id, name, group_id, state, revoked, run_state, at in rows.values_list(*fields)[:STATES]:
         summary, last, read = into[root_id], root_id, read + 1
         shown = run_state or state or (states.REVOKED if revoked else NOT_SENT)
         summary.counts[part_of(shown)] += 1
         if task_id == root_id or not summary.name:
             summary.name = name
-        summary.chords += kind.startswith("body")
         if group_id:
             groups[root_id].add(group_id)
         summary.created_at = min(summary.created_at or at, at)

@@ -118,6 +118,6 @@ class SendingMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 4))
     def promote(self, limit: int) -> None:
         due = self.model.due()[:limit]
-        assert promote(limit) == len(due)
+        assert len(promote(limit)) == len(due)
         self.model.scheduled = [entry for entry in self.model.scheduled if not any(entry[0] is m for m in due)]
         self._note_new(due)

@@ -61,50 +61,57 @@ class DatabaseSource(Duty):
     ) -> None:
         self._lease = lease
         self._alias = alias
-        #: The queues that are read now.
+        self._deliver = deliver
+        self._redeliver = redeliver
+        self._poll = poll
+        # Set by the loop:
+        #: How many unfinished messages the worker should hold, and how many it can run.
+        self.target, self.slots = 0, 1
+        #: How many of the held messages have ended and wait to be settled.
+        self.ended: Callable[[], int] = lambda: 0
+        #: Called when a claim got messages: a listener that polls comes back sooner.
+        self.mark_useful: Callable[[], None] = lambda: None
+        # Which queues are read:
         self._queues = list(queues)
         #: All paused queues of the cluster; and the queues of this worker that are not read because they are paused.
         self._paused: frozenset[str] = frozenset()
         self._suspended: set[str] = set()
-        #: The queues by the marks that notifications have in place of their names.
-        self._marks: dict[str, str] = {}
-        self._schedules_mark = mark(SCHEDULED_NAME)
-        self._deliver = deliver
-        self._redeliver = redeliver
-        self._poll = poll
-        #: The queues that have messages, or had some when they were last looked at.
-        self._pending: set[str] = set()
-        #: The queues that may have messages: no notification has named them, and nobody has looked.
+        # What is known of each queue. One that is in none of these three sets is taken for empty until a notification
+        # names it, or until the next poll:
+        #: It had messages when it was looked at, or a notification has named it since. The next claims are from these.
+        self._filled: set[str] = set()
+        #: It may have messages: no notification has named it, and nobody has looked.
         self._unread = set(queues)
-        self._fronts: dict[str, QueueFront] = {}
-        #: The queues that a claim found empty behind their front (see ``QueueFront``); before it there may be messages.
+        #: It was empty behind its front (see ``QueueFront``). Before the front there may be messages.
         self._empty_behind_front: set[str] = set()
+        self._fronts: dict[str, QueueFront] = {}
+        self._next_poll = 0.0
+        # How messages are claimed:
+        #: Counts the claims: each begins with another queue.
+        self._turn = 0
+        #: How many messages a claim may take: fewer after large messages that found no room.
+        self._claim_size = _MOST_CLAIMED
+        #: The bytes of held messages above which no more is claimed.
+        self._most_bytes = settings.MAX_PREFETCH_SIZE
         #: Claimed messages that are held back, each with the token of its claim: see ``_without_deferred``.
         self._deferred: list[tuple[str, Claimed]] = []
-        self._turn = 0
+        #: Whether a claim began, and did not end here: the database may have written this worker's token all the same.
+        self._claim_in_doubt = False
+        #: Whether there was a claim at all, and when to look for messages that one has left with this worker's token.
+        self._has_claimed = False
+        self._held_pace = Pace(_PAUSES)
+        # Messages that wait elsewhere: in the schedule, and in the parkings of tasks with a rate limit.
+        self._schedule = Promotion(alias)
         self.limits = RateLimits()
         #: The tasks whose limit is for all workers, with their limits in the code.
         self.shared: Mapping[str, float | None] = {}
-        self._mark_all()
         #: When to look for parkings that hold messages, and when that was done last.
         self._next_parkings, self._parkings_read = 0.0, 0.0
         self._parkings_pace = Pace()
-        self._next_poll = 0.0
-        self._schedule = Promotion(alias)
-        self._held_pace = Pace(_PAUSES)
-        #: Whether a claim began, and did not end here: the database may have written this worker's token all the same.
-        self._claim_in_doubt = False
-        self._has_claimed = False
-        #: The bytes of held messages above which no more is claimed.
-        self._most_bytes = settings.MAX_PREFETCH_SIZE
-        #: How many messages a claim may take: fewer after large messages that found no room.
-        self._claim_size = _MOST_CLAIMED
-        #: How many unfinished messages the worker should hold, and how many it can run; the loop sets them.
-        self.target, self.slots = 0, 1
-        #: How many of the held messages have ended and wait to be settled; the loop sets it.
-        self.ended: Callable[[], int] = lambda: 0
-        #: Called when a claim got messages: a listener that polls comes back sooner.
-        self.mark_useful: Callable[[], None] = lambda: None
+        #: Queues and parkings by the marks that notifications have in place of their names.
+        self._marks: dict[str, str] = {}
+        self._schedules_mark = mark(SCHEDULED_NAME)
+        self._mark_all()
 
     # -- the duty
 
@@ -117,7 +124,7 @@ class DatabaseSource(Duty):
         if self._deferred:
             self._deliver_deferred()
         room = self._room()
-        more = room > 0 and self._lease.is_valid and self._find_pending() and self._claim(room)
+        more = room > 0 and self._lease.is_valid and self._find_filled() and self._claim(room)
         # After the claim, which the first task of a worker waits for.
         if time.monotonic() >= self._next_parkings:
             self._find_parkings()
@@ -161,7 +168,7 @@ class DatabaseSource(Duty):
                 self._next_parkings = min(self._next_parkings, soon)
         else:
             named = {self._marks[name] for name in marks & self._marks.keys()}
-            self._pending.update(named.intersection(self._queues))
+            self._filled.update(named.intersection(self._queues))
             self.limits.note_parked(named.difference(self._queues))
         if marks is None or self._schedules_mark in marks:
             self._schedule.look_soon()
@@ -177,21 +184,21 @@ class DatabaseSource(Duty):
         """Tell whether the large messages that are held take all the room."""
         return self._lease.size >= self._most_bytes
 
-    def _find_pending(self) -> bool:
+    def _find_filled(self) -> bool:
         """Find out which of the queues that may have messages have some; tell whether any queue has."""
-        self._unread -= self._pending
+        self._unread -= self._filled
         # A claim behind the front is quicker than a look from the start, if that is slow.
-        self._pending |= {
+        self._filled |= {
             queue for queue in self._unread & self._fronts.keys() if self._fronts[queue].after() is not None
         }
-        self._unread -= self._pending
+        self._unread -= self._filled
         if len(self._unread) > 1:
-            self._pending |= with_messages(sorted(self._unread), self._alias)
+            self._filled |= with_messages(sorted(self._unread), self._alias)
         else:
             # The claim from one queue is as cheap as a look at it.
-            self._pending |= self._unread
+            self._filled |= self._unread
         self._unread.clear()
-        return bool(self._pending) or time.monotonic() >= self.limits.next_free
+        return bool(self._filled) or time.monotonic() >= self.limits.next_free
 
     def _claim(self, room: int) -> bool:
         """Claim from the queues that have messages and from the parkings of tasks that may start, which take turns."""
@@ -200,7 +207,7 @@ class DatabaseSource(Duty):
         if not names:
             return False
         order = names[self._turn % len(names) :] + names[: self._turn % len(names)]
-        asked = [name for name in order if name in self._pending or name in parked]
+        asked = [name for name in order if name in self._filled or name in parked]
         self._turn += 1
         share = math.ceil(room / max(1, len(asked)))
         for name in asked:
@@ -208,13 +215,13 @@ class DatabaseSource(Duty):
             if limit <= 0 or self._is_full():
                 break
             room -= self._claim_parked(name, limit) if name in parked else self._claim_from(name, limit)
-        return room > 0 and bool(self._pending)
+        return room > 0 and bool(self._filled)
 
     def _claim_from(self, queue: str, limit: int) -> int:
         """Claim up to ``limit`` messages; return how many are held now."""
         claimed, found, at_start = self._claim_behind_front(queue, limit)
         if found < limit:
-            self._pending.discard(queue)
+            self._filled.discard(queue)
             if at_start:
                 self._empty_behind_front.discard(queue)
             else:
@@ -253,7 +260,7 @@ class DatabaseSource(Duty):
         self._claim_in_doubt = False
         # Messages that went back wait again, before the newest.
         passed = latest if len(claimed) == len(found) else None
-        front.note(claimed, seconds, after, short=len(found) < limit, newest=passed)
+        front.note(claimed, seconds, after, found_less=len(found) < limit, newest=passed)
         return claimed, len(found), after is None
 
     def front(self, queue: str) -> Mapping[int, int] | None:
@@ -281,7 +288,7 @@ class DatabaseSource(Duty):
     def _adapt_claim_size(self, queue: str, kept: int, requeued: int) -> None:
         """Claim fewer messages of a queue whose large messages found no room, and then slowly more."""
         if requeued:
-            self._pending.add(queue)
+            self._filled.add(queue)
             self._claim_size = max(1, kept)
         elif self._claim_size < _MOST_CLAIMED:
             self._claim_size *= 2
@@ -294,7 +301,7 @@ class DatabaseSource(Duty):
         """Read the queues whose start may be looked at again."""
         ready = {queue for queue in self._empty_behind_front if self._fronts[queue].after() is None}
         self._empty_behind_front -= ready
-        self._pending |= ready
+        self._filled |= ready
 
     def _hand_on(self, claimed: list[Claimed]) -> int:
         if settings.SIGNING:
@@ -385,7 +392,7 @@ class DatabaseSource(Duty):
             self._queues.remove(queue)
             self.limits.forget(queue)
             self._mark_all()
-        self._pending.discard(queue)
+        self._filled.discard(queue)
         self._unread.discard(queue)
         self._empty_behind_front.discard(queue)
         self._turn = 0

@@ -48,7 +48,7 @@ class Declarations(Duty):
             self._next = 0.0
 
     def cancel(self, name: str) -> None:
-        """Keep a queue no longer in use; one that expires does so."""
+        """Declare a queue no more. If it expires without use, it will."""
         self._queues = [queue for queue in self._queues if queue.name != name]
 
     def work(self) -> bool:

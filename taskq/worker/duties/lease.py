@@ -43,9 +43,9 @@ NO_SIZES: Mapping[int, int] = {}
 class WorkerLease(Duty):
     """One worker's token and the messages that it holds. Used on the store thread only.
 
-    ``seconds`` is how long the lease lasts without a heartbeat. ``on_revoked`` gets messages with
-    what was asked for, ``on_lost`` the messages that this worker held when a peer took it for dead. While
-    ``loop_hangs`` is true the lease is not renewed: nothing would become of the messages that it holds.
+    ``seconds`` is how long the lease lasts without a heartbeat. ``on_revoked`` gets the flags of revoked messages by
+    their ids, ``on_lost`` the ids of the messages that this worker held when a peer took it for dead. While
+    ``loop_hangs()`` is true the lease is not renewed, so that peers recover the messages.
     """
 
     name: str
@@ -154,7 +154,7 @@ class WorkerLease(Duty):
         self._revocations_due, self._revocations_read = math.inf, time.monotonic()
 
     def _revoked(self) -> dict[int, str]:
-        return claim.revoke_requests(self.token, self.alias, among=self._holders.keys())
+        return claim.revoke_requests(self.token, self._holders.keys(), self.alias)
 
     def due(self) -> float | None:
         """Return the seconds to the next heartbeat, or to the next read of revocations."""

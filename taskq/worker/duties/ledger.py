@@ -33,12 +33,12 @@ from .unsettled import tell_why
 BATCH = 500
 #: After how many failures in a row the reports of running tasks are dropped.
 _MOST_FAILED_WRITES = 3
-#: So often a turn may meet locked rows; then it sets aside what is left of a batch.
-_MOST_MET = 25
+#: How often a turn may meet locked rows. After that it sets aside the rest of a batch.
+_MOST_LOCKED = 25
 #: Seconds until reports that met locked rows are written again.
 _REPORTS_PAUSE = 0.5
-#: In place of a message's id, for a write about several messages. No message has this id.
-_SEVERAL = 0
+#: The message id of a write about several messages. No message has it.
+_SEVERAL_MESSAGES = 0
 
 
 class Ledger(Duty):
@@ -86,7 +86,7 @@ class Ledger(Duty):
         if self._progress and time.monotonic() >= self._reports_due:
             self._write_progress()
         while self._writes:
-            self._make(self._writes[0])
+            self._write(self._writes[0])
             self._writes.popleft()
         if self._settlements:
             self._settle_next()
@@ -132,9 +132,9 @@ class Ledger(Duty):
         settled: Callable[[Sequence[Settlement]], None],
         locked: Callable[[Sequence[Settlement]], None],
     ) -> float:
-        """Settle a batch, halved where it meets locked rows; return the seconds that were waited in vain.
+        """Settle a batch, halved where it meets locked rows; return the seconds that were waited for locks in vain.
 
-        ``settled`` is called after each commit, ``locked`` with settlements that have to wait, in the batch's order.
+        ``settled`` gets the settlements of each commit, ``locked`` those that met locked rows, in the batch's order.
         """
         met = 0
         # The messages of one token have a transaction of their own.
@@ -151,7 +151,7 @@ class Ledger(Duty):
                 wasted += time.monotonic() - began
                 met += 1
                 half = len(part) // 2
-                if half and met < _MOST_MET:
+                if half and met < _MOST_LOCKED:
                     parts += [(token, part[half:]), (token, part[:half])]
                 else:
                     locked(part)
@@ -182,25 +182,21 @@ class Ledger(Duty):
         due = self._aside.due()
         settlements = [piece for _, piece in due if isinstance(piece, Settlement)]
         writes = [piece for _, piece in due if isinstance(piece, Write)]
-        wasted = sum(self._write_again(write) for write in writes[:_MOST_MET])
+        wasted = sum(self._write_again(write) for write in writes[:_MOST_LOCKED])
         # Messages of one token come together.
         settlements.sort(key=lambda s: self._lease.holder(s.message_id))
         if settlements:
             wasted += self._settle_in_parts(
                 self._batch_of(settlements),
-                lambda part: self._tried(part, self._aside.done),
-                lambda part: self._tried(part, self._aside.failed),
+                settled=lambda part: _each_message(self._aside.done, part),
+                locked=lambda part: _each_message(self._aside.failed, part),
             )
         self._aside.rest(wasted)
-
-    def _tried(self, settlements: Sequence[Settlement], note: Callable[[int], None]) -> None:
-        for settlement in settlements:
-            note(settlement.message_id)
 
     def _write_again(self, write: Write) -> float:
         """Make a write again; return the seconds that it waited in vain."""
         began = time.monotonic()
-        if self._succeeds(write):
+        if self._try_to_write(write):
             self._aside.done(write.message_id)
             return 0.0
         self._aside.failed(write.message_id)
@@ -208,17 +204,20 @@ class Ledger(Duty):
 
     # -- writes
 
-    def _do(self, message_id: int, call: Call, otherwise: Call = lambda: None) -> None:
+    def _add_write(self, message_id: int, call: Call, otherwise: Call = lambda: None) -> None:
         """Have ``call``, which uses the database, made until it succeeds; ``otherwise`` if it can never succeed."""
         self._writes.append(Write(message_id, call, otherwise))
 
-    def _make(self, write: Write) -> None:
-        # Behind what waits for the same message: a requeue undoes a commit that was asked for before it.
-        if write.message_id in self._aside or not self._succeeds(write):
+    def _write(self, write: Write) -> None:
+        """Make a write, or set it aside: behind other work on its message, and if it meets a locked row.
+
+        The order counts: a requeue undoes a commit that was asked for before it.
+        """
+        if write.message_id in self._aside or not self._try_to_write(write):
             self._aside.add(write.message_id, write)
 
-    def _succeeds(self, write: Write) -> bool:
-        """Make the call of a write; return false if it met a locked row."""
+    def _try_to_write(self, write: Write) -> bool:
+        """Make the call of a write, or ``otherwise`` if the database refuses it; return false if a row is locked."""
         try:
             write.call()
         except Exception as error:
@@ -231,7 +230,7 @@ class Ledger(Duty):
         return True
 
     def _requeue_or_drop(self, *message_ids: int) -> None:
-        """Requeue messages for which nothing else can be written. If that is refused too, the source tries it again."""
+        """Requeue messages whose write the database has refused. If it refuses this too, the source tries it again."""
         try:
             self._requeue(message_ids)
         except Exception as error:
@@ -284,7 +283,7 @@ class Ledger(Duty):
         """Write the reports that can be written; return the reports of tasks whose rows are locked."""
         left: list[tuple[str, Progress]] = []
         for token, report in self._progress:
-            if len(left) >= _MOST_MET or any(report.task_id == earlier.task_id for _, earlier in left):
+            if len(left) >= _MOST_LOCKED or any(report.task_id == earlier.task_id for _, earlier in left):
                 left.append((token, report))
                 continue
             try:
@@ -327,7 +326,7 @@ class Ledger(Duty):
                 raise
             then(bool(held))
 
-        self._do(message_id, call, lambda: self._refuse(message_id, then))
+        self._add_write(message_id, call, lambda: self._refuse(message_id, then))
 
     def _refuse(self, message_id: int, then: Callable[[bool | None], None]) -> None:
         self._requeue_or_drop(message_id)
@@ -335,24 +334,24 @@ class Ledger(Duty):
 
     def postpone(self, message: Claimed, delay: float) -> None:
         """Move a message that is not due into the schedule, ``delay`` seconds from now."""
-        self._let_go(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
+        self._add_write_and_drop(message.id, lambda token: requeue.postpone(token, message, delay, self._alias))
 
     def discard(self, message_id: int) -> None:
         """Delete a message that is not authentic; its task keeps its state."""
-        self._let_go(message_id, lambda token: self._engine.delete_held(token, [message_id]))
+        self._add_write_and_drop(message_id, lambda token: self._engine.delete_held(token, [message_id]))
 
     def requeue_rejected(self, message: Claimed) -> None:
         """Put a message that its task rejected behind the waiting messages."""
-        self._let_go(message.id, lambda token: requeue.requeue_rejected(token, message, self._alias))
+        self._add_write_and_drop(message.id, lambda token: requeue.requeue_rejected(token, message, self._alias))
 
     def drop(self, message_id: int) -> None:
         """Forget a message that another worker has taken over."""
-        self._do(message_id, lambda: self._lease.drop(message_id))
+        self._add_write(message_id, lambda: self._lease.drop(message_id))
 
     def requeue(self, message_ids: Sequence[int], uncount: Sequence[int] = ()) -> None:
         """Requeue messages without counting a start; for those in ``uncount`` a counted start is taken back."""
         together = partial(self._requeue_together, message_ids, uncount)
-        self._do(_SEVERAL, together, lambda: self._requeue_or_drop(*message_ids))
+        self._add_write(_SEVERAL_MESSAGES, together, lambda: self._requeue_or_drop(*message_ids))
 
     def _requeue_together(self, message_ids: Sequence[int], uncount: Sequence[int]) -> None:
         """Requeue messages in one transaction; messages that wait for locked rows, or meet them, one by one later."""
@@ -377,16 +376,21 @@ class Ledger(Duty):
 
     def requeue_lost(self, message_id: int, *, starts: int, **attempt: Any) -> None:
         """Requeue a message whose run died with its process, and write the attempt: see ``store.requeue``."""
-        self._let_go(
+        self._add_write_and_drop(
             message_id,
             lambda token: requeue.requeue_lost(token, message_id, deliveries=starts, alias=self._alias, **attempt),
         )
 
-    def _let_go(self, message_id: int, write: Callable[[str], object]) -> None:
-        """Have ``write`` called with the token of a message, which is not held after that."""
+    def _add_write_and_drop(self, message_id: int, write: Callable[[str], object]) -> None:
+        """Have ``write`` called with the token of a message, which this worker then holds no longer."""
 
         def call() -> None:
             write(self._lease.holder(message_id))
             self._lease.drop(message_id)
 
-        self._do(message_id, call, lambda: self._requeue_or_drop(message_id))
+        self._add_write(message_id, call, lambda: self._requeue_or_drop(message_id))
+
+
+def _each_message(note: Callable[[int], None], settlements: Iterable[Settlement]) -> None:
+    for settlement in settlements:
+        note(settlement.message_id)

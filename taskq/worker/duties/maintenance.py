@@ -21,7 +21,7 @@ NAME = "housekeeping"
 _EVERY = 60.0
 #: The pause after a batch of deletions, as a multiple of the time that the batch took, and at least.
 _PAUSE, _LEAST_PAUSE = 2.0, 0.02
-#: Seconds after which a pass of retention that has not ended is behind, and between two words about it.
+#: Seconds after which a pass of retention that has not ended is behind, and between two lines of the log about that.
 BEHIND = 600.0
 
 
@@ -34,7 +34,7 @@ class Maintenance(Duty):
         # Not at once: a worker that starts has tasks to claim first.
         self._next_round = time.monotonic() + lease.seconds
         self._next_step = 0.0
-        #: The pass of retention that is under way, when it began, and when to say next that it takes long.
+        #: The pass of retention that is under way, when it began, and when to log next that it is behind.
         self._sweep: Iterator[int] | None = None
         self._began = self._warn_at = 0.0
         self._deleted = 0

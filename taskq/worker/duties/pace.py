@@ -1,4 +1,4 @@
-"""How often to look where a look may be slow, because it steps over all that an old transaction keeps."""
+"""How often to read an index from its start. An old transaction keeps dead entries in it, which a read steps over."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Pace:
-    """Lets looks be made at any time while they are quick, and has slow ones take a fixed share of the time.
+    """Says when the next look is due. Quick looks are due at any time, slow ones take a fixed share of the time.
 
-    A look of up to ``quick`` seconds is quick. After a slow look there is a pause of ``pauses`` times its duration.
+    A look of up to ``quick`` seconds is quick. A pause of ``pauses`` times its duration follows a slow look.
     """
 
     pauses: float = 20.0
@@ -29,7 +29,7 @@ class Pace:
 
     def note(self, seconds: float) -> None:
         """Take in how long a look took."""
-        # A machine that stood still is no reason: two looks in a row have to be slow.
+        # Two looks in a row have to be slow: a single one may be the fault of a busy machine.
         slow, self._last = min(seconds, self._last), seconds
         self.is_quick = slow <= self.quick
         if not self.is_quick:

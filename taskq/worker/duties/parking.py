@@ -17,7 +17,8 @@ from .database_source import DatabaseSource
 from .lease import WorkerLease
 from .store_thread import Duty
 
-#: So many messages have to be parked at once for a look at the queue; as many found are worth another one at once.
+#: A look at the head of a queue follows if at least so many messages of a task were parked together; and another one
+#: at once if the look has found as many.
 _WORTH = 2
 #: Seconds until the queue is looked at again if there was little to park.
 _PAUSE = 0.5
@@ -45,7 +46,7 @@ class Parking(Duty):
         return not self._messages
 
     def work(self) -> bool:
-        """Park what was posted, and what follows it; tell whether there is more."""
+        """Park the posted messages, and those of the same tasks at the heads of queues; tell whether there are more."""
         groups: dict[tuple[str, str, str], list[Claimed]] = {}
         for task, message in self._messages:
             groups.setdefault((self._lease.holder(message.id), message.queue, task), []).append(message)
@@ -65,7 +66,7 @@ class Parking(Duty):
         self._source.limits.give_back(task, 1)
 
     def _look(self, queue: str, task: str) -> bool:
-        """Park what waits at the head of a queue; tell whether that was worth another look at once."""
+        """Park the messages of a task at the head of a queue; tell whether another look is worth it at once."""
         if not self._source.limits.has(task):
             return False  # What waits may start: the limit is gone.
         found = park_waiting(queue, task, self._alias, after=self._source.front(queue))

@@ -1,8 +1,9 @@
 """Promotion of scheduled messages: when to look at the schedule, and from where.
 
-As in a queue, old transactions keep the index entries of all that was promoted since: see ``queue_front``. While looks
-find as many messages as they take, they begin after the last message that was promoted, otherwise ``_LATE`` before it.
-A message that is committed later than that, for a time before, is found by a look from the start.
+An old transaction keeps the index entries of all messages that were promoted since it began: see ``queue_front``. So a
+look begins behind them. If the last look found a whole batch, that is behind the last promoted message; otherwise it is
+``_LATE`` seconds before that look, since a message may be committed a little after it is due. Looks from the start find
+messages that are committed later still.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from taskq import clock
 from taskq.engines import for_alias
 from taskq.records import DuePlace
-from taskq.store.promote import BATCH, next_due, promote_after
+from taskq.store.promote import BATCH, next_due, promote
 
 from .pace import Pace
 
@@ -29,10 +30,11 @@ class Promotion:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
+        #: Whether the database keeps dead index entries.
         self._kept = for_alias(alias).keeps_dead_entries
         #: When to look at the schedule next.
         self.next_look = 0.0
-        #: The place up to which everything is promoted that came in time.
+        #: The place before which all messages that came in time are promoted.
         self._front: DuePlace | None = None
         #: When to look from the start.
         self._pace = Pace()
@@ -45,7 +47,6 @@ class Promotion:
         """Promote a batch of due messages if it is time to look; tell whether there were any."""
         if time.monotonic() < self.next_look:
             return False
-        # By the database's clock. What is due now and comes later, comes late.
         front = (clock.now() - _LATE, 0)
         after = None if self._pace.is_due or not self._kept else self._front
         seconds = self._look(after)
@@ -53,7 +54,7 @@ class Promotion:
             self._front = front
             self.next_look = self._until(seconds)
             return False
-        promoted = promote_after(after, BATCH, self._alias)
+        promoted = promote(BATCH, self._alias, after=after)
         if not promoted:
             # Another worker has promoted the messages, or is about to.
             self.next_look = time.monotonic() + _CONTENDED
@@ -71,5 +72,5 @@ class Promotion:
     def _until(self, seconds: float | None) -> float:
         """Return when to look next, if nothing is due for ``seconds``, or nothing is scheduled."""
         due = time.monotonic() + min(seconds or _POLL, _POLL)
-        # Behind the front nothing is due; before it there may be something.
+        # Nothing is due behind the front. Before it there may be messages that came late.
         return due if self._pace.is_quick else min(due, self._pace.next_look)

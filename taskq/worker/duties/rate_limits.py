@@ -15,7 +15,7 @@ from typing import Protocol
 from taskq.messages.parking import home, parked_task, parking
 from taskq.rates import Starts
 
-#: Seconds for which starts that were free and not used are made up for, while messages are parked.
+#: While messages are parked, the unused starts of so many last seconds may still be used.
 _SLACK = 2.0
 #: Seconds between two claims of one task, at least: several starts of a high rate come together.
 _APART = 0.02
@@ -25,7 +25,7 @@ class Bucket(Protocol):
     """The starts of one task."""
 
     def begin(self, now: float) -> None:
-        """Take note that messages are parked after a time without any: what was free meanwhile is lost."""
+        """Take note that messages are parked after a time without any: unused starts of that time are lost."""
 
     def free(self, now: float) -> int:
         """Return how many tasks may start now."""
@@ -71,7 +71,7 @@ class WorkerBucket:
 class ClusterBucket:
     """The starts of one task that this worker takes from the limit of all workers.
 
-    ``refill(late)`` takes some more; ``late`` is for how many seconds unused starts are made up for.
+    ``refill(late)`` takes some more, among them unused starts of the last ``late`` seconds.
     """
 
     refill: Callable[[float], Starts]

@@ -79,7 +79,10 @@ class Redeliveries(Duty):
         return False
 
     def leave(self) -> None:
-        """Take back the last counted start before the worker ends, unless the loop may have ended of that message."""
+        """Take back the last counted start before the worker ends.
+
+        It stays counted if the loop was reading the message: that may be why the worker ends.
+        """
         if self._counted is not None and not self._reading:
             self._take_back()
 

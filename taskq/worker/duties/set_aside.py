@@ -19,7 +19,7 @@ Call = Callable[[], None]
 #: Seconds before the second try; each further pause is twice as long.
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
-#: After tries that wasted some time waiting for locks, nothing is tried again for so many times as long.
+#: The pause after tries that waited for locks in vain is so many times as long as they waited.
 _REST = 4
 
 
@@ -92,7 +92,7 @@ class SetAside(Generic[T]):
         waiting.pause = min(2 * waiting.pause, _LONGEST_PAUSE)
 
     def rest(self, wasted: float) -> None:
-        """End a round of tries that waited ``wasted`` seconds for locks in vain; the others shall have that time."""
+        """End a round of tries, which waited ``wasted`` seconds for locks in vain, with a pause for other work."""
         self._rest_until = time.monotonic() + _REST * wasted
         self._earliest = min((w.due for w in self._waiting.values()), default=math.inf)
 

@@ -16,8 +16,8 @@ from .watch import Watch
 class SharedRates(Watch):
     """Reads the limits of all workers for the tasks in ``defined``, which has their limits in the code.
 
-    ``changed`` is called with a task and its new limit, ``None`` for no limit. It is not called for what is in
-    ``defined``. ``poll`` is the seconds after which the rows are read without a notification.
+    ``changed`` is called with a task and its new limit, ``None`` for no limit, but not for limits as in ``defined`` at
+    the start. ``poll`` is the seconds after which the rows are read without a notification.
     """
 
     def __init__(

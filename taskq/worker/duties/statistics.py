@@ -41,7 +41,7 @@ class Statistics(Duty):
         self._next_write = math.inf
 
     def start(self) -> None:
-        """Count what this process settles, if the setting says so."""
+        """Count the settlements of this process, if ``TASKQ_STATISTICS`` is on."""
         if settings.STATISTICS:
             log_lines.tasks_settled.subscribe(self.count)
 
@@ -71,13 +71,13 @@ class Statistics(Duty):
         return self._counted.setdefault((self._minute, name, settlement.queue), [0] * len(statistics.COUNTERS))
 
     def work(self) -> bool:
-        """Write what was counted, if it is time."""
+        """Write the counts, if it is time."""
         if time.monotonic() >= self._next_write:
             self.write()
         return False
 
     def write(self) -> None:
-        """Write what was counted. If rows are locked, that is tried again; what the database refuses is dropped."""
+        """Write the counts. If rows are locked, a later call tries again; if the database refuses, they are dropped."""
         self._next_write = time.monotonic() + EVERY
         if not self._counted:
             self._next_write = math.inf
@@ -94,7 +94,7 @@ class Statistics(Duty):
         self._next_write = math.inf
 
     def leave(self) -> None:
-        """Write what was counted, if that is possible now: a worker that has settled everything ends well without."""
+        """Write the counts before the worker ends. If that fails, they are lost: they are no reason to wait."""
         try:
             self.write()
         except Error as error:

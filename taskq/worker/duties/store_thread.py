@@ -66,13 +66,13 @@ class StoreThread(threading.Thread):
         self.failures = 0
         #: Whether each duty has worked once, or met an error.
         self.has_begun = False
-        #: The last writes failed: messages that the worker held are still held.
+        #: The thread ended because of the database: messages that the worker held are still held.
         self.cut_off = False
         self.patience = Patience(alias)
         #: The duties that met a locked row: when they work again, and their next pause.
         self._paused: dict[Duty, tuple[float, float]] = {}
         self._deadline: float | None = None
-        self._last: Callable[[], None] | None = None
+        self._before_end: Callable[[], None] | None = None
         self._listener: Listener | None = None
         #: Called on this thread if it ends with an error that is not the database's.
         self.on_failure: Callable[[], None] = lambda: None
@@ -82,20 +82,20 @@ class StoreThread(threading.Thread):
         #: Called on this thread after each turn, also after a turn that a database error has ended.
         self.on_turn: Callable[[], None] = lambda: None
 
-    def finish(self, timeout: float, last: Callable[[], None]) -> None:
-        """End when all duties are done, or after ``timeout`` seconds; call ``last`` on this thread before that."""
-        self.calls.post(self._finish, time.monotonic() + timeout, last)
+    def finish(self, timeout: float, before_end: Callable[[], None]) -> None:
+        """End when all duties are done, or after ``timeout`` seconds. This thread calls ``before_end`` as the last."""
+        self.calls.post(self._finish, time.monotonic() + timeout, before_end)
 
-    def _finish(self, deadline: float, last: Callable[[], None]) -> None:
-        self._deadline, self._last = deadline, last
+    def _finish(self, deadline: float, before_end: Callable[[], None]) -> None:
+        self._deadline, self._before_end = deadline, before_end
 
     def run(self) -> None:
         """The thread's main function."""
         try:
             while not self._ended():
                 self._guarded_turn()
-            if self._last is not None:
-                self._last()
+            if self._before_end is not None:
+                self._before_end()
         except (Error, OSError) as error:
             self.cut_off = True
             log_lines.last_writes_failed(error)

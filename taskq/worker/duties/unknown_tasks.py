@@ -25,15 +25,15 @@ _LONGEST = 10
 class UnknownTasks(Duty):
     """Looks for such messages when the worker starts, and for ``TASKQ_UNKNOWN_TASK_GRACE`` after there were some.
 
-    One look is not enough: workers that don't know the tasks may be quicker to take what came back. It goes in short
-    steps, as there may be many. ``queues()`` are those that the worker reads.
+    One look is not enough: workers that don't know the tasks may be quicker to claim the messages. A look has short
+    steps, as there may be many messages. ``queues()`` are those that the worker reads.
     """
 
     def __init__(self, alias: str, queues: Callable[[], Collection[str]]) -> None:
         self._alias = alias
         self._queues = queues
         self._grace = settings.UNKNOWN_TASK_GRACE
-        #: When to look next, and when there is no more reason to.
+        #: When to look next; when to stop looking, which each message that is found puts off; and until when at most.
         self._next_look = 0.0 if self._grace else math.inf
         self._until, self._longest = 0.0, math.inf
         #: The look that goes on: where its next step begins, how many it has found, and how long it has worked.

@@ -29,7 +29,7 @@ class Watch(Duty):
         self._pace = Pace()
 
     def read(self) -> float | None:
-        """Read the rows; return the seconds after which they say something else by themselves, if they do."""
+        """Read the rows; return the seconds until they mean something else, as when a pause ends, or ``None``."""
         raise NotImplementedError
 
     def work(self) -> bool:

@@ -19,8 +19,8 @@ STEP = 1.0
 def growth(waiting: int, mean: float) -> int:
     """Return how many slots more are worth their start for ``waiting`` tasks, which take ``mean`` seconds each.
 
-    A long task is worth a slot of its own. Of short ones, so many share a slot as a child is handed at a time: a few
-    of them have ended before another process has started.
+    A long task is worth a slot of its own. Short tasks share a slot, as many as a child is handed at a time: they end
+    sooner than another process would start.
     """
     return min(waiting, int(waiting * mean / PER_CHILD))
 

@@ -101,7 +101,7 @@ class Consumer(Intake):
         self._set_target()
 
     def _hold_back(self) -> Sequence[Request]:
-        """Take the requests out of the ready ones that must not start beside what runs."""
+        """Remove those ready requests that must not start beside the running ones, and return them."""
         self._has_suspects = any(map(last_starts.is_suspect, self._by_message.values()))
         started = chain(self._in_flight, self._committing.values(), self._locked.values())
         waiting = last_starts.hold_back(self._ready, started)
@@ -143,9 +143,9 @@ class Consumer(Intake):
             self._hand_over(slot, [request])
 
     def _committed(self, slot: Slot, request: Request, held: bool | None) -> None:
-        """Take the ledger's answer: was the message of a request still ``held`` when its start was committed?
+        """Take the ledger's answer: whether this worker still ``held`` the message when its start was committed.
 
-        ``None`` comes before that answer if the message is locked: the slot is not reserved from then on.
+        ``None`` says that the row of the message is locked, and the answer comes later: the slot is free meanwhile.
         """
         reserved = self._committing.pop(request.job, None) is not None
         if not reserved and self._locked.pop(request.job, None) is None:
@@ -262,7 +262,7 @@ class Consumer(Intake):
     # -- pauses, revocation, loss of the lease, shutdown
 
     def pause(self, queues: frozenset[str]) -> None:
-        """Requeue what has not started of paused ``queues``, also what comes from now on; what runs goes on."""
+        """Requeue requests of paused ``queues`` that have not started, and later ones; running tasks go on."""
         self._paused = queues
         if queues:
             self._take_back_all()
@@ -279,12 +279,12 @@ class Consumer(Intake):
     def _is_paused(self, request: Request) -> bool:
         return request.message.queue in self._paused
 
-    def revoke(self, asked: dict[int, str]) -> None:
-        """Refuse or terminate held messages: ``asked`` has ``revoke``, or a signal for the process, by message id."""
+    def revoke(self, flags: dict[int, str]) -> None:
+        """Refuse or terminate held messages: ``flags`` has ``revoke``, or a signal for the process, by message id."""
         changed: set[int] = set()
-        for message_id, what in asked.items():
-            if (request := self._by_message.get(message_id)) is not None and request.revoked != what:
-                self.holdings.revoke(request, what)
+        for message_id, flag in flags.items():
+            if (request := self._by_message.get(message_id)) is not None and request.revoked != flag:
+                self.holdings.revoke(request, flag)
                 changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()

@@ -86,7 +86,7 @@ def _head(load: SlotLoad) -> Request | None:
 
 
 def _copied(copy: Callable[[], T]) -> T:
-    """Return a copy, made by the interpreter's own code and so almost never met by a change."""
+    """Return what ``copy`` makes of a dictionary; try again if the loop has changed the dictionary meanwhile."""
     for _ in range(_TRIES):
         try:
             return copy()

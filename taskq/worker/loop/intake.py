@@ -49,7 +49,10 @@ class Intake:
         self._numbers = itertools.count(1)
 
     def read(self, message: Claimed, *, told: bool = True) -> Request | None:
-        """Return the request of a message that is to run; settle or postpone any other. If ``told``, signal it."""
+        """Return the request of a message that is to run; settle or postpone any other.
+
+        If ``told``, receivers of ``task_received`` are called.
+        """
         try:
             request = read(message, self.limits)
         except Exception as error:
@@ -68,14 +71,11 @@ class Intake:
         if request.unconditional and not request.revoked:
             return False
         try:
-            return self._refuse(request)
+            refused = self._refuse(request)
         except Exception as error:
             # For example at an option that a task got after its definition: the task fails, and the worker goes on.
             self._end(request, settlements.broken(request, error, self.hostname))
             return True
-
-    def _refuse(self, request: Request) -> bool:
-        refused = self._refuse_now(request)
         if refused:
             self._give_back_start(request)
         return refused
@@ -85,12 +85,12 @@ class Intake:
         if request.message.granted:
             self._store("start_unused", request.name)
 
-    def _refuse_now(self, request: Request) -> bool:
+    def _refuse(self, request: Request) -> bool:
         if (end := settlements.must_not_run(request, self.hostname)) is not None:
             self._end(request, end)
         elif (delay := request.delay()) > 0:
             self._postpone(request, request.message, delay)
-        elif (back := returns.unknown(request)) is not None:
+        elif (back := returns.with_unknown_since(request)) is not None:
             self._postpone(request, *back)
         elif (end := settlements.can_not_run(request, self.hostname)) is not None:
             self._end(request, end)
@@ -142,7 +142,7 @@ class Intake:
         self._ends.append(settlement)
 
     def post_ends(self) -> None:
-        """Post what has ended, and what is to be parked, to the store thread: one call for a turn of the loop."""
+        """Post settlements, and messages to park, to the store thread: one call for a turn of the loop."""
         if self._ends:
             ends, self._ends = self._ends, []
             self._store("add", ends)

@@ -1,4 +1,4 @@
-"""Reads a redelivered message alone: it may be what killed the workers that had it before."""
+"""Reads a redelivered message alone: it may have killed the workers that held it before."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .request import Request
 
 
 def read_alone(consumer: Consumer, message: Claimed, name: str, then: Callable[[Request | None], None]) -> None:
-    """Read a message of the task ``name``, which is to be refused if it has reached its limit.
+    """Read a message of the task ``name``; refuse it if it has used up its starts.
 
-    If the refusal has killed a worker too, it is given up unread. ``then`` gets its request, or ``None`` if it is not
-    to run; what ended is posted to the ledger before.
+    If a refusal has killed a worker too, the message is given up unread. Settlements are posted to the ledger first.
+    Then ``then`` gets the request, or ``None`` if the message is not to run.
     """
     most = _max_deliveries(name)
     if message.deliveries > most:
         consumer.settle(settlements.given_up(message, name, consumer.hostname))
         request = None
     else:
-        # A receiver of the signal may be what killed the workers: the refusal does without.
+        # A refusal sends no signal: a receiver may have killed the workers.
         request = consumer.read(message, told=message.deliveries < most)
     consumer.post_ends()
     then(request)

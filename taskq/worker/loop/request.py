@@ -41,9 +41,10 @@ class Request:
     time_limit: float | None
     soft_time_limit: float | None
     acks_late: bool
-    #: Whether nothing else is handed to its slot meanwhile.
+    #: Whether it is handed over alone, and nothing else to its slot until it has ended.
     alone: bool
-    #: Whether it may run whenever that is, as most may: it has no time of its own, and is delivered for the first time.
+    #: Whether only a revocation can forbid its start: it has no ETA, expiry or rate limit, its task is known, and it is
+    #: delivered for the first time.
     unconditional: bool = False
     job: int = 0
     starts: int = 0
@@ -124,8 +125,8 @@ class Request:
 class Limits:
     """The worker's own time limits, in seconds, for tasks and messages that have none, or only the setting's.
 
-    ``rated`` are the tasks that have a rate limit here. ``replaced`` has the hard and the soft limit of the definition
-    for tasks whose limits were changed live: a message that carries these gets the new ones.
+    ``replaced`` has, for tasks whose limits were changed live, the hard and the soft limit of the definition. A message
+    that carries these two was sent before the change, and gets the new limits.
     """
 
     hard: float | None = None
@@ -155,12 +156,12 @@ def read(message: Claimed, limits: Limits) -> Request:
         before = "count"
     alone = bool(hard or soft or before or (task and task.track_started))
     limited = bool(limits.rated) and is_limited(message, name, limits)
-    bound = (
+    conditional = (
         limited or message.expires_by is not None or headers.eta is not None or message.revoked or message.redelivered
     )
     return Request(
-        message, headers, name, task, hard, soft, acks_late, alone, not bound and task is not None, before_start=before,
-        limited=limited,
+        message, headers, name, task, hard, soft, acks_late, alone, not conditional and task is not None,
+        before_start=before, limited=limited,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ Store = Callable[..., None]
 
 #: Seconds until a message of an unknown task comes back for the first time.
 _FIRST_UNKNOWN = 0.25
-#: By so much of the time that it has waited, the next delay grows.
+#: The next delay is longer by this share of the time since then.
 _UNKNOWN_GROWTH = 0.25
 #: Why tasks were interrupted.
 BY_STOP = "The worker was stopped before the task had ended."
@@ -56,11 +56,12 @@ def requeue_interrupted(request: Request, reason: str, hostname: str, store: Sto
     requeue_lost(request, f"{reason} It runs again, and this start is not counted.", hostname, store, counted=False)
 
 
-def unknown(request: Request) -> tuple[Claimed, float] | None:
-    """Return how a message of an unknown task goes back: itself, changed, and its delay in seconds; ``None`` if not.
+def with_unknown_since(request: Request) -> tuple[Claimed, float] | None:
+    """Return a message of an unknown task as it goes back, and its delay in seconds; ``None`` if it does not go back.
 
     A worker of another version may know the task. So the message comes back for ``TASKQ_UNKNOWN_TASK_GRACE`` seconds,
-    counted from the first worker that did not know it; its headers say since when. A text that was not read has none.
+    counted from the first worker that did not know it, whose time is put into its headers. A message whose texts were
+    not read does not go back.
     """
     message, grace = request.message, settings.UNKNOWN_TASK_GRACE
     if request.task is not None or not grace or message.refused:

@@ -21,7 +21,7 @@ from taskq.store import consuming, progress, workers
 from taskq.store.claim import acknowledge, claim, count_start, newest
 from taskq.store.enqueue import enqueue
 from taskq.store.parking import park_waiting, parkings
-from taskq.store.promote import next_due, promote_after
+from taskq.store.promote import next_due, promote
 from taskq.store.recover import recover_orphans, requeue_held
 from taskq.store.requeue import requeue
 from taskq.store.revoke import revoke
@@ -273,7 +273,7 @@ def test_promotion_finds_due_messages_in_order_and_moves_them_by_id(statistics: 
     for after in (None, (past + 5, 0)):
         with explained(statistics, "scheduledmessage") as plans:
             next_due(statistics, after)
-            assert len(promote_after(after, BATCH, statistics)) == BATCH
+            assert len(promote(BATCH, statistics, after=after)) == BATCH
         _assert_reads(plans, 5)
 
 
@@ -348,15 +348,15 @@ def test_promotion_behind_its_front_steps_over_no_dead_rows(snapshot: str) -> No
     enqueue([envelope(eta=past + n // 500) for n in range(3_000)])
     place = None
     for _ in range(13):
-        place = promote_after(place, 200, snapshot)[-1]
+        place = promote(200, snapshot, after=place)[-1]
     for after in (None, place):
         with explained(snapshot, "ORDER BY due_at") as plans:
             seconds = next_due(snapshot, after)
-            place = promote_after(after, 100, snapshot)[-1]
+            place = promote(100, snapshot, after=after)[-1]
     assert seconds is not None
     assert seconds < 0
     _assert_reads(plans, 3)
-    assert len(promote_after(place, 500, snapshot)) == 200, "none of those that are due at one time is passed over"
+    assert len(promote(500, snapshot, after=place)) == 200, "none of those that are due at one time is passed over"
 
 
 @postgresql

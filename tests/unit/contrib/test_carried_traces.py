@@ -117,7 +117,7 @@ class TestMainProcess:
         body = add.s().on_error(add.s())
         planned = plan(chord(group(add.s(1)), body), headers=GIVEN)
         list(planned.envelopes)
-        found = followups.of_failed_body(planned.groups[0].body or "", "{}")
+        found = followups.of_failed_body(planned.groups[0].body or "", "{}", errbacks.planned)
         assert [traced(envelope.headers) for envelope in found.envelopes] == [GIVEN]
 
     def test_errbacks_of_a_lost_task(self) -> None:

@@ -139,7 +139,7 @@ def test_queues_can_be_added_and_removed() -> None:
 def test_a_claim_without_any_queue_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = Taken("a")
     taken.source.remove("a")
-    monkeypatch.setattr(taken.source, "_find_pending", lambda: True)
+    monkeypatch.setattr(taken.source, "_find_filled", lambda: True)
     assert not taken.source.work()
 
 

@@ -111,7 +111,7 @@ def test_parking_is_claimed_from_behind_its_front_while_looks_from_the_start_are
     taken.source.set_rate("shop.add", 1_000_000.0)
     send("a", 2)
     assert park_waiting("a", "shop.add") == 2
-    front = taken.source._fronts[name] = QueueFront(kept=True)
+    front = taken.source._fronts[name] = QueueFront(keeps_dead_entries=True)
     limits = taken.source.limits
     limits.note_parked([name])
     assert taken.source._claim_parked(name, 1) == 1

@@ -23,7 +23,7 @@ class Schedule:
             monkeypatch.setattr(module, "time", self)
         monkeypatch.setattr(promotion, "clock", self.Clock(self))
         monkeypatch.setattr(promotion, "next_due", self._next_due)
-        monkeypatch.setattr(promotion, "promote_after", lambda after, limit, alias: self.places)
+        monkeypatch.setattr(promotion, "promote", lambda limit, alias, after: self.places)
         self.promotion = Promotion("default")
         self.promotion._kept = True
 

@@ -71,7 +71,7 @@ def test_a_claim_that_finds_little_begins_where_the_front_was_a_second_ago(clock
     _slow(front, (0, 100))
     for number in (200, 300, 400):
         clock[0] += 1.0
-        front.note(_claimed((0, number)), 0.004, front.after(), short=True)
+        front.note(_claimed((0, number)), 0.004, front.after(), found_less=True)
     assert front.after() == {0: 200}, "a message that is committed late is found at once"
     front.note(_claimed((0, 500)), 0.004, front.after())
     assert front.after() == {0: 500}, "there are many"
@@ -81,10 +81,10 @@ def test_what_others_took_is_passed_over_after_a_claim_that_found_no_more(clock:
     front = QueueFront(True)
     assert not front.asks_for_newest
     for _ in range(2):
-        front.note([], 1.0, front.after(), short=True, newest=None)
+        front.note([], 1.0, front.after(), found_less=True, newest=None)
     assert front.after() is None, "nothing is known of the messages that others took"
     assert front.asks_for_newest
-    front.note([], 1.0, None, short=True, newest=700)
+    front.note([], 1.0, None, found_less=True, newest=700)
     assert front.after() == dict.fromkeys(range(10), 700)
     front.note(_claimed((3, 710)), 0.004, front.after(), newest=705)
     assert front.after() == {**dict.fromkeys(range(10), 700), 3: 710}, "there may be more up to the newest"

@@ -176,7 +176,7 @@ def _result(settlement: Settlement) -> str:
     text = settlement.result
     if text is None:
         return "None"
-    if settlement.stored_as or settlement.content_type != JSON or len(text) > _MOST:
+    if settlement.content_type != JSON or len(text) > _MOST:
         return text[:LIMIT]
     if usual := _USUAL.get(text):
         return usual

@@ -229,7 +229,7 @@ class Command(BaseCommand):
     def _purge(self, config: WorkerConfig) -> None:
         from django.db import connections
 
-        from taskq.management.purging import purge, purgeable
+        from taskq.control.purging import purge, purgeable
 
         try:
             count = purge(purgeable(config.queues))

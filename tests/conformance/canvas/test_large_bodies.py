@@ -27,6 +27,7 @@ from taskq.workflows import large_bodies
 from taskq.workflows.port import Body
 from tests.support.audit import audit, times_final
 from tests.support.jobs.flows import add, add_ignored, becomes, fragile, mended, same, total
+from tests.support.retention import expire, expire_workflows
 from tests.support.worker_here import WorkerHere
 
 from .conftest import retry_one
@@ -101,6 +102,16 @@ def test_body_of_ignored_members_drops_their_values(alias: str) -> None:
     assert result.get(timeout=1) == 6
     assert TaskRun.objects.using(alias).count() == 1
     assert set(Node.objects.using(alias).exclude(task_id=result.id).values_list("state", flat=True)) == {"SUCCESS"}
+
+
+def test_the_first_member_that_fails_sends_the_only_task_for_the_body(alias: str) -> None:
+    result = chord([add.s(1, "x"), add.s(2, "x"), add.s(1, 1)], total.s()).delay()
+    worker = WorkerHere(alias)
+    for held in [worker.take() for _ in range(3)]:
+        settle(worker.token, worker.run(held), alias)
+        assert sent(alias).count() == 1
+    worker.work()
+    assert result.state == states.FAILURE
 
 
 def test_many_values_that_were_kept_for_a_body_are_deleted_in_parts(
@@ -268,8 +279,8 @@ def test_failed_member_is_retried_when_the_body_has_failed_and_not_before(alias:
 def test_retention_keeps_what_a_waiting_body_needs(alias: str) -> None:
     result, worker = ended_header(alias)
     for age in (timedelta(0), timedelta(0)):
-        retention.expire(states.SUCCESS, age, alias=alias)
-        retention.expire_workflows(age, alias=alias)
+        expire(states.SUCCESS, age, alias=alias)
+        expire_workflows(age, alias=alias)
     retention.forget([*Node.objects.using(alias).exclude(task_id="body").values_list("task_id", flat=True)], alias)
     worker.work()
     assert result.get(timeout=1) == 6

@@ -25,6 +25,7 @@ from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.large_results import write_ahead
 from taskq.store.settle import settle
+from taskq_admin.queries import payloads, runs
 from tests.support.envelopes import ending, envelope
 
 TEXT = '"' + "ä" * 50_000 + "x" * 250_000 + '"'
@@ -80,6 +81,14 @@ def test_queries_give_the_whole_result(alias: str) -> None:
         len(TEXT.encode()),
     )
     assert not runs.filter(result=None).exists()
+
+
+def test_admin_reads_the_beginning(alias: str) -> None:
+    token, (message,) = claimed(envelope("x"))
+    settle(token, [stored(message)])
+    run = runs.find(TaskRun.objects.using(alias).get().pk)
+    assert run is not None
+    assert run.cut_result == TEXT[: payloads.LIMIT + 1]  # type: ignore[attr-defined]
 
 
 def test_second_end_changes_nothing_and_leaves_no_row(alias: str, apart: int) -> None:

@@ -107,6 +107,13 @@ def test_every_table_is_emptied_of_old_rows(alias: str) -> None:
     assert Group.objects.using(alias).count() == 3
 
 
+def test_results_of_members_go_by_age_if_their_body_will_not_run(alias: str) -> None:
+    now = ago(timedelta(0), alias)
+    Group.objects.using(alias).create(group_id="g", size=3, remaining=1, failed=True, body="{}", created_at=now)
+    runs(alias, 2, age=3 * DAY, group_id="g")
+    assert sweep(alias) == 2
+
+
 def test_living_workflow_stays_and_holds_up_no_others(alias: str) -> None:
     enqueue([envelope("a0")])
     for root in ("a", "b"):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
+import taskq
 from taskq import states
 from taskq.engines import for_alias
 from taskq.models import Group, Message, Node, TaskRun
@@ -19,10 +20,14 @@ from taskq.records import Claimed, Envelope, NewGroup, NewNode
 from taskq.sending.publisher import publish_plan
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.retention import expire, expire_workflows, forget
+from taskq.store.retention import forget
 from taskq.store.settle import settle
 from taskq.workflows.plan import Plan
+from testproject.arithmetic.tasks import add
+from testproject.arithmetic.tasks import fail as fails
 from tests.support.envelopes import ending, envelope
+from tests.support.retention import expire, expire_workflows
+from tests.support.worker_here import WorkerHere
 
 from .workflow_rows import FAILED, bodies, chord, counting, error_of, held, member, signature, state_of, waiting
 
@@ -121,6 +126,16 @@ def test_members_added_by_a_member_are_waited_for(alias: str) -> None:
     assert bodies(alias) == [[[1, 2]]]
 
 
+def test_a_member_that_was_revoked_is_not_counted_again_when_another_one_is_added(alias: str) -> None:
+    token, messages = chord(alias, "a", "b", "c")
+    settle(token, [counting(messages[1], "REVOKED")])
+    Node.objects.using(alias).filter(task_id="b").update(revoked=True)
+    added = NewNode("root", "late", "shop.add", "task", "g", 2**31 - 1)
+    grown = NewGroup("g", 1, added=["late"])
+    settle(token, [counting(messages[0], result="1", follow_ups=(member("late"),), groups=(grown,), nodes=(added,))])
+    assert Group.objects.using(alias).get().remaining == 2, "the one that was added, and c"
+
+
 def test_replaced_member_counts_when_its_replacement_ends(alias: str) -> None:
     token, messages = chord(alias, "a")
     settle(token, [counting(messages[0], states.IGNORED, follow_ups=(member("a"),))])
@@ -175,10 +190,20 @@ def test_missing_value_of_a_member_fails_the_body(alias: str) -> None:
 def test_forgotten_member_value_is_kept_until_the_body_has_it(alias: str) -> None:
     token, messages = chord(alias, "a", "b")
     settle(token, [counting(messages[0], result="1")])
-    forget(["a"])
+    assert forget(["a"]) == 1
     settle(token, [counting(messages[1], result="2")])
     assert bodies(alias) == [[[1, 2]]]
     assert state_of(alias, "a") is None
+
+
+def test_a_member_that_had_ended_does_not_count_when_the_link_before_it_fails(alias: str) -> None:
+    late = add.si(2, 2).set(queue="late")
+    taskq.chord([fails.si() | late.clone().set(task_id="ended"), late], add.si(1, 1))()
+    now = datetime.now(UTC)
+    TaskRun.objects.using(alias).create(task_id="ended", state=states.REVOKED, created_at=now, finished_at=now)
+    WorkerHere(alias).work()
+    assert TaskRun.objects.using(alias).get(name=fails.name).state == states.FAILURE
+    assert Group.objects.using(alias).get().remaining == 2
 
 
 # -- chains

@@ -89,13 +89,6 @@ def test_a_long_value_is_cut() -> None:
     assert len(event["result"]) == 1024
 
 
-def test_the_beginning_of_a_value_that_is_stored_is_its_text() -> None:
-    end = settlement(states.SUCCESS, result="123", stored_as="result:1", stored_size=300_000)
-    assert read_event(layout.ended(end, AT))["result"] == "123"
-    end = settlement(states.SUCCESS, result='"xx', stored_as="result:1", stored_size=300_000)
-    assert read_event(layout.ended(end, AT))["result"] == '"xx'
-
-
 @pytest.mark.parametrize(("state", "kind"), [(states.FAILURE, "task-failed"), (states.RETRY, "task-retried")])
 def test_failed_and_retried_have_exception_and_traceback(state: str, kind: str) -> None:
     error = encode_exception(ZeroDivisionError("division by zero"))

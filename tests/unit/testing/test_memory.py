@@ -40,6 +40,13 @@ def test_memory_mode_needs_no_database(memory: Memory) -> None:
     assert tasks.add.apply_async((1, 1)).exists()
 
 
+def test_large_result_needs_no_database(memory: Memory) -> None:
+    result = tasks.same.delay("x" * 300_000)
+    memory.drain()
+    assert result.get(timeout=1) == "x" * 300_000
+    assert tasks.same.apply(("x" * 300_000,)).get() == "x" * 300_000
+
+
 def test_get_before_drain_is_an_error_that_names_drain(memory: Memory) -> None:
     result = tasks.add.delay(2, 2)
     with pytest.raises(RuntimeError, match=r"taskq\.testing\.drain\(\)"):

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .pausing import pause_queue as pause_queue
     from .pausing import paused_queues as paused_queues
     from .pausing import resume_queue as resume_queue
+    from .purging import discard_all as discard_all
+    from .purging import purge as purge
     from .purging import purge_queue as purge_queue
     from .registry import control_command as control_command
     from .registry import inspect_command as inspect_command
@@ -71,6 +73,7 @@ _WHERE = {
     "control_command": "taskq.control.registry",
     "delete_runs": "taskq.control.retrying",
     "disable_events": "taskq.control.caller",
+    "discard_all": "taskq.control.purging",
     "enable_events": "taskq.control.caller",
     "heartbeat": "taskq.control.caller",
     "inspect": "taskq.control.inspector",
@@ -84,6 +87,7 @@ _WHERE = {
     "pool_restart": "taskq.control.caller",
     "pool_shrink": "taskq.control.caller",
     "prioritize": "taskq.control.retrying",
+    "purge": "taskq.control.purging",
     "purge_queue": "taskq.control.purging",
     "rate_limit": "taskq.control.caller",
     "resume_queue": "taskq.control.pausing",
@@ -112,6 +116,7 @@ __all__ = [
     "control_command",
     "delete_runs",
     "disable_events",
+    "discard_all",
     "enable_events",
     "heartbeat",
     "inspect",
@@ -125,6 +130,7 @@ __all__ = [
     "pool_restart",
     "pool_shrink",
     "prioritize",
+    "purge",
     "purge_queue",
     "rate_limit",
     "resume_queue",

@@ -65,6 +65,9 @@ class Inspect:
         """Return the names of the known tasks, with these of their attributes."""
         return self.ask("registered", taskinfoitems=taskinfoitems)
 
+    #: Celery's other name.
+    registered_tasks = registered
+
     def query_task(self, *ids: str | Sequence[str]) -> Any:
         """Return ``{id: [state, task]}`` of those of the tasks that each worker holds, or that are due later."""
         wanted = [each for given in ids for each in ([given] if isinstance(given, str) else given)]

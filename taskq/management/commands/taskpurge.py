@@ -8,9 +8,9 @@ from typing import Any
 from django.core.management.base import CommandError
 from django.db import Error
 
+from taskq.control.purging import purge, purgeable
 from taskq.exceptions import QueueNotFound
 from taskq.management import arguments
-from taskq.management.purging import purge, purgeable
 from taskq.management.short import ShortCommand
 from taskq.messages.routing import select
 

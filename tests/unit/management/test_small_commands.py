@@ -157,6 +157,12 @@ class TestTaskpurge:
 
         return set_answer
 
+    def test_python_purges_declared_queues_or_named_ones(self) -> None:
+        assert control.purge() == 2
+        assert {message.queue for message in Message.objects.all()} == {"hipri", "lopri"}
+        assert control.discard_all(["hipri", "nothing waits here"]) == 1
+        assert [message.queue for message in Message.objects.all()] == ["lopri"]
+
     def test_declared_queues_are_purged_after_a_yes(self, answer: Callable[[str], list[str]]) -> None:
         asked = answer("yes")
         out, _ = run("taskpurge")

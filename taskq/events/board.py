@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
+from unicodedata import combining, east_asian_width
 
 from taskq import states
 
@@ -28,9 +29,29 @@ def printable(text: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(text))
 
 
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: letters of Chinese, Japanese and Korean take two."""
+    if text.isascii():
+        return len(text)
+    return sum(2 if east_asian_width(each) in "WF" else 0 if combining(each) else 1 for each in text)
+
+
+def clipped(text: str, width: int) -> str:
+    """Return as much of the start of a text as ``width`` columns have room for."""
+    text = text[: 2 * width]
+    while columns(text) > width:
+        text = text[:-1]
+    return text
+
+
 def tail(text: str, width: int) -> str:
     """Return a text in ``width`` columns; of a longer one the end, where ids and names differ."""
-    return text.ljust(width) if len(text) <= width else ".." + text[len(text) - width + 2 :]
+    if columns(text) > width:
+        text = text[-2 * width :]
+        while columns(text) > width - 2:
+            text = text[1:]
+        text = ".." + text
+    return text + " " * (width - columns(text))
 
 
 @dataclass(slots=True)
@@ -117,11 +138,11 @@ def fitted(lines: list[str], width: int, height: int) -> list[str]:
     return broken if len(broken) <= height else [*broken[: height - 1], "..."]
 
 
-def _line(columns: tuple[str, str, str, str, str], width: int) -> str:
+def _line(texts: tuple[str, str, str, str, str], width: int) -> str:
     room = max(12, width - _TIME - _STATE - _GAPS)
     uuid, worker = min(36, room // 3), min(24, room // 4)
     widths = (uuid, worker, room - uuid - worker, _TIME, _STATE)
-    return " ".join(tail(printable(text), size) for text, size in zip(columns, widths, strict=True))[:width]
+    return clipped(" ".join(tail(printable(text), size) for text, size in zip(texts, widths, strict=True)), width)
 
 
 def _number(value: Any) -> float:

@@ -15,7 +15,7 @@ from taskq import states
 from taskq.containment import contained
 from taskq.control import caller
 
-from .board import Board, fitted
+from .board import Board, clipped, fitted
 from .receiving import Receiver
 
 #: Milliseconds between two drawings, if no key is pressed.
@@ -114,7 +114,7 @@ class Screen:
     def _write(self, y: int, text: str, attributes: int) -> None:
         # Curses complains of the last place of the screen, and of lines that are outside of it after a resize.
         with suppress(curses.error):
-            self._window.addnstr(y, 0, text, self._window.getmaxyx()[1], attributes)
+            self._window.addstr(y, 0, clipped(text, self._window.getmaxyx()[1]), attributes)
 
     def _move(self, by: int) -> None:
         with self._board.lock:

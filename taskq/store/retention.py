@@ -144,28 +144,6 @@ def ages() -> dict[str, timedelta | None]:
     return {states.SUCCESS: kept, states.REVOKED: kept, states.STARTED: kept, states.FAILURE: failed}
 
 
-def expire(state: str, age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` TaskRuns that ended in ``state`` more than ``age`` ago; return how many."""
-    alias = alias or settings.DATABASE
-    return _first(_expire_runs(state, _before(age, alias), limit, alias))
-
-
-def expire_workflows(age: timedelta, limit: int = BATCH, alias: str | None = None) -> int:
-    """Delete up to ``limit`` nodes of workflows older than ``age`` that have no message left; return how many.
-
-    Groups without nodes are deleted too.
-    """
-    alias = alias or settings.DATABASE
-    nodes = _first(_expire_nodes(_before(age, alias), limit, alias, None))
-    _first(_expire_groups(_before(age, alias), limit, alias))
-    return nodes
-
-
-def _first(batches: Iterator[int]) -> int:
-    """Return the size of the first batch in which something was deleted."""
-    return next(filter(None, batches), 0)
-
-
 def _before(age: timedelta, alias: str) -> datetime:
     return datetime.fromtimestamp(for_alias(alias).now(), UTC) - age
 

@@ -6,7 +6,6 @@ model. After it acted, the answer leads back to where the user came from, with m
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from django.utils.translation import ngettext
 from taskq import timezones
 from taskq.conf import settings
 from taskq.exceptions import TaskqError
+from taskq.log_escapes import get_logger
 from taskq_admin.actions import bulk, log
 from taskq_admin.actions.base import Action, Report, Who, get
 from taskq_admin.actions.selection import Selection, chosen
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 TEMPLATE = "admin/taskq_admin/action.html"
 #: Characters of a message at most, and messages of one action at most: they may travel in a cookie.
 LONGEST, MOST = 1000, 20
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 def serve(model_admin: ReadOnlyAdmin[Any], request: HttpRequest, key: str) -> HttpResponse:

@@ -49,6 +49,8 @@ class Model:
     scheduled: list[tuple[ModelMessage, bool]] = field(default_factory=list)
     runs: dict[str, ModelRun] = field(default_factory=dict)
     attempts: list[tuple[str, str]] = field(default_factory=list)
+    #: Ids that were revoked when nothing was sent under them: whatever is sent later is refused when it is claimed.
+    revoked_early: set[str] = field(default_factory=set)
 
     # -- sending
 
@@ -125,4 +127,5 @@ class Model:
             self.end(task_id, states.REVOKED, None)
         for message in claimed:
             message.revoked = what
+        self.revoked_early |= task_ids - self.runs.keys() - {message.task_id for message in claimed}
         return len(waiting) + len(claimed) + len(scheduled)

@@ -7,10 +7,13 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import taskq
+import taskq_admin
 from taskq import log_escapes, task
 from taskq.exceptions import Retry
 from taskq.hooks import Hook
@@ -78,6 +81,13 @@ def test_a_line_is_one_line_whatever_it_names(written: io.StringIO, say: Any) ->
     line = written.getvalue()
     assert line.count("\n") == 1
     _check(line.rstrip("\n"))
+
+
+def test_all_loggers_escape() -> None:
+    own = [path for package in (taskq, taskq_admin) for path in Path(package.__path__[0]).rglob("*.py")]
+    assert len(own) > 500
+    # ``log_escapes`` makes them, ``logs`` configures them and has those of the project's tasks.
+    assert {path.name for path in own if "getLogger(" in path.read_text()} == {"log_escapes.py", "logs.py"}
 
 
 @task(name="shop\nforged\u202e")

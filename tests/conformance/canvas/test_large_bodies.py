@@ -27,6 +27,7 @@ from taskq.workflows import large_bodies
 from taskq.workflows.port import Body
 from tests.support.audit import audit, times_final
 from tests.support.jobs.flows import add, add_ignored, becomes, fragile, mended, same, total
+from tests.support.retention import expire, expire_workflows
 from tests.support.worker_here import WorkerHere
 
 from .conftest import retry_one
@@ -278,8 +279,8 @@ def test_failed_member_is_retried_when_the_body_has_failed_and_not_before(alias:
 def test_retention_keeps_what_a_waiting_body_needs(alias: str) -> None:
     result, worker = ended_header(alias)
     for age in (timedelta(0), timedelta(0)):
-        retention.expire(states.SUCCESS, age, alias=alias)
-        retention.expire_workflows(age, alias=alias)
+        expire(states.SUCCESS, age, alias=alias)
+        expire_workflows(age, alias=alias)
     retention.forget([*Node.objects.using(alias).exclude(task_id="body").values_list("task_id", flat=True)], alias)
     worker.work()
     assert result.get(timeout=1) == 6

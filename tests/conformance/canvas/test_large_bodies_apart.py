@@ -15,13 +15,14 @@ from taskq import AsyncResult, chord, group, states
 from taskq.calls.registry import tasks
 from taskq.exceptions import CannotRetry, ChordError
 from taskq.models import Group, KeptMessage, Message, Node, ScheduledMessage, TaskRun
-from taskq.store import retention, topology
+from taskq.store import topology
 from taskq.store.requeue import postpone
 from taskq.store.settle import settle
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Limits, read
 from taskq.workflows import large_bodies
 from tests.support.jobs.flows import add, fragile, mended, same, total
+from tests.support.retention import expire, expire_workflows
 from tests.support.stores import on_every_store
 from tests.support.worker_here import WorkerHere
 
@@ -115,8 +116,8 @@ def test_retention_keeps_what_a_body_needs_whose_task_is_in_the_schedule(alias: 
     _, worker = ended_header(alias)
     assert postpone(worker.token, worker.take()[0], 60, alias)
     for age in (timedelta(0), timedelta(0)):
-        retention.expire(states.SUCCESS, age, alias=alias)
-        retention.expire_workflows(age, alias=alias)
+        expire(states.SUCCESS, age, alias=alias)
+        expire_workflows(age, alias=alias)
     assert Node.objects.using(alias).count() == 3
 
 

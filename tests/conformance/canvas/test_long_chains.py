@@ -15,7 +15,6 @@ from taskq import AsyncResult, chain, chord, group, states
 from taskq.models import Binding, Exchange, Group, Message, Node, TaskRun
 from taskq.records import lineage
 from taskq.store.claim import claim
-from taskq.store.retention import expire_workflows
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.store.workflow_rows import DatabaseWorkflows
@@ -32,6 +31,7 @@ from tests.support.jobs.flows import (
     second_try,
     total,
 )
+from tests.support.retention import expire_workflows
 from tests.support.stores import on_every_store
 from tests.support.worker_here import WorkerHere
 

@@ -24,6 +24,7 @@ from taskq.store.recover import recover, recover_orphans
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
+from tests.support.retention import expire
 
 
 def test_messages_of_a_dead_worker_are_requeued_as_redelivered(alias: str) -> None:
@@ -321,9 +322,9 @@ def test_old_runs_are_deleted_by_state_and_age_in_batches(alias: str) -> None:
     token = workers.register("w")
     *done, failed, waiting = claim("taskq", 12, token)
     settle(token, [*(ending(m) for m in done), ending(failed, "FAILURE")])
-    assert retention.expire("SUCCESS", timedelta(days=36500)) == 0
-    assert retention.expire("SUCCESS", timedelta(days=1), limit=7) == 7
-    assert retention.expire("SUCCESS", timedelta(days=1), limit=7) == 3
+    assert expire("SUCCESS", timedelta(days=36500)) == 0
+    assert expire("SUCCESS", timedelta(days=1), limit=7) == 7
+    assert expire("SUCCESS", timedelta(days=1), limit=7) == 3
     assert sorted(TaskRun.objects.using(alias).values_list("state", flat=True)) == ["FAILURE", "PENDING"]
     assert waiting.task_id in set(TaskRun.objects.using(alias).values_list("task_id", flat=True))
 

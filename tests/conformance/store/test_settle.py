@@ -21,6 +21,7 @@ from taskq.store.enqueue import enqueue
 from taskq.store.progress import write
 from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
+from tests.support.retention import expire
 
 
 def _report(message: Claimed, state: str, meta: str | None = None) -> Progress:
@@ -122,7 +123,7 @@ def test_run_that_raised_ignore_without_progress_leaves_no_lasting_row(alias: st
     assert TaskRun.objects.using(alias).get().state == states.STARTED
     TaskRun.objects.using(alias).update(finished_at=datetime(2020, 1, 1, tzinfo=UTC))
     assert states.STARTED in retention.ages()
-    assert retention.expire(states.STARTED, timedelta(days=1)) == 1
+    assert expire(states.STARTED, timedelta(days=1)) == 1
 
 
 def test_retry_writes_an_attempt_and_a_scheduled_message(alias: str) -> None:

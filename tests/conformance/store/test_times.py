@@ -13,11 +13,12 @@ from django.test import override_settings
 
 from taskq import states
 from taskq.models import Queue, ScheduledMessage, TaskRun, Worker
-from taskq.store import consuming, retention, workers
+from taskq.store import consuming, workers
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
 from taskq.store.settle import settle
 from tests.support.envelopes import ending, envelope
+from tests.support.retention import expire
 
 #: When clocks in New York show 01:30 for the second time; what has no zone can't tell which it was.
 TWICE = datetime(2026, 11, 1, 6, 30, tzinfo=UTC)
@@ -87,5 +88,5 @@ def test_runs_expire_by_their_age_in_utc(alias: str) -> None:
     token = workers.register("w")
     (held,) = claim("taskq", 1, token)
     settle(token, [ending(held, finished=time.time() - 600)])
-    assert retention.expire(states.SUCCESS, timedelta(seconds=1200)) == 0
-    assert retention.expire(states.SUCCESS, timedelta(seconds=300)) == 1
+    assert expire(states.SUCCESS, timedelta(seconds=1200)) == 0
+    assert expire(states.SUCCESS, timedelta(seconds=300)) == 1

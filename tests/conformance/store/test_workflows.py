@@ -20,12 +20,13 @@ from taskq.records import Claimed, Envelope, NewGroup, NewNode
 from taskq.sending.publisher import publish_plan
 from taskq.store.claim import claim
 from taskq.store.enqueue import enqueue
-from taskq.store.retention import expire, expire_workflows, forget
+from taskq.store.retention import forget
 from taskq.store.settle import settle
 from taskq.workflows.plan import Plan
 from testproject.arithmetic.tasks import add
 from testproject.arithmetic.tasks import fail as fails
 from tests.support.envelopes import ending, envelope
+from tests.support.retention import expire, expire_workflows
 from tests.support.worker_here import WorkerHere
 
 from .workflow_rows import FAILED, bodies, chord, counting, error_of, held, member, signature, state_of, waiting

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskq.events.board import Board, fitted, printable, tail
+from taskq.events.board import Board, clipped, columns, fitted, printable, tail
 
 
 def board(count: int = 3, **more: Any) -> Board:
@@ -97,3 +97,12 @@ def test_long_texts_are_broken_and_end() -> None:
     assert fitted(["x" * 25], 10, 5) == ["x" * 10, "x" * 10, "x" * 5]
     assert fitted([str(n) for n in range(9)], 10, 3) == ["0", "1", "..."]
     assert tail("abcdef", 4) == "..ef"
+
+
+def test_letters_of_two_columns_move_no_column_away() -> None:
+    board = Board()
+    board.event({"type": "task-received", "uuid": "1" * 36, "hostname": "w@h", "name": "午睡" * 20, "timestamp": 1.0})
+    line = board.line(board.rows(24)[0], 80)
+    assert (columns(line), line[-8:]) == (80, "RECEIVED")
+    assert (tail("ab午睡", 5), tail("ab午睡", 6), tail("午", 4)) == ("..睡 ", "ab午睡", "午  ")
+    assert (clipped("a午睡", 4), clipped("a午睡", 3), clipped("e\u0301e", 1)) == ("a午", "a午", "e\u0301")

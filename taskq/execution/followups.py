@@ -28,12 +28,13 @@ _LONGEST_CHILDREN = 1_000_000
 
 
 def after(run: Run, outcome: Outcome) -> Outcome:
-    """Complete the outcome of ``run``: a failure, if its follow-ups can't be sent."""
+    """Complete the outcome of ``run``: a failure, if its result can't be stored, or its follow-ups can't be sent."""
+    outcome = large_results.written_ahead(run, outcome)
     if has_follow_ups(run):
         outcome = _continued(run, outcome)
         if outcome.state in (states.FAILURE, states.REVOKED, states.IGNORED) and not outcome.replaced:
             _end_dependents(run, outcome)
-    return large_results.written_ahead(run, outcome)
+    return outcome
 
 
 def writes_rows(run: Run, outcome: Outcome) -> bool:
@@ -74,7 +75,7 @@ def _continued(run: Run, outcome: Outcome) -> Outcome:
     except Exception as error:
         # As after a value that can't be stored, the run has no follow-ups.
         run.request.replacement = None
-        return outcomes.failed(run, error)
+        return replace(outcomes.failed(run, error), stored_as=outcome.stored_as)
     return outcome
 
 

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from django.db import DatabaseError, InterfaceError
-
 from taskq import states
+from taskq.conf import settings
+from taskq.engines import for_alias
 from taskq.handover import Outcome
 from taskq.messages.reprs import LIMIT
 from taskq.store.large_results import MOST_SETTLED, write_ahead
 from taskq.store.sealed_values import sealed_type
+from taskq.store.settle import refusal
 
-from . import log_lines
+from . import log_lines, outcomes
 from .run import Run
 
 
@@ -27,14 +28,19 @@ def is_large(run: Run, outcome: Outcome) -> bool:
 
 
 def written_ahead(run: Run, outcome: Outcome) -> Outcome:
-    """Return the outcome with what events show of a large result, which is in a row by now; any other as it is."""
+    """Return the outcome with what events show of a large result, which is in a row by now; any other as it is.
+
+    It is a failure if the database refuses the text.
+    """
     text = outcome.result
     if text is None or not is_large(run, outcome):
         return outcome
     task_id = outcome.task_id
     try:
         key = write_ahead(text, task_id)
-    except (DatabaseError, InterfaceError) as error:
+    except Exception as error:
+        if for_alias(settings.DATABASE).refuses(error):
+            return outcomes.failed(run, refusal(error))
         # The worker writes all of it as soon as it can.
         log_lines.result_not_written(run, error)
         return outcome

@@ -201,10 +201,15 @@ def wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
         engine.notify(RESULT_CHANNEL, ids)
 
 
-def database_refusal(error: Exception) -> str:
-    """Return the exception as data of a task whose end or message the database refuses with ``error``."""
+def refusal(error: Exception) -> EncodeError:
+    """Return the exception of a task whose end or message the database refuses with ``error``."""
     text = f"{type(error).__name__}: {error}".encode("ascii", "backslashreplace").decode().replace("\x00", "")
-    return encode_exception(EncodeError(text))
+    return EncodeError(text)
+
+
+def database_refusal(error: Exception) -> str:
+    """Return that exception as data."""
+    return encode_exception(refusal(error))
 
 
 def _failure_instead(engine: Engine, settlement: Settlement, error: Exception) -> Settlement:

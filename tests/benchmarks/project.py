@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,7 @@ def prepared(vendor: str, project: str = "small") -> Iterator[None]:
 
     The server of PostgreSQL is the one that ``TASKQ_TEST_POSTGRES_URL`` names, as for the tests.
     """
-    with _sqlite() if vendor == "sqlite" else _postgresql() as url:
+    with new_database(vendor) as url:
         paths = [str(HERE / "adapter"), str(REPOSITORY)]
         sys.path[:0] = paths
         inherited = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
@@ -71,6 +71,25 @@ def prepared(vendor: str, project: str = "small") -> Iterator[None]:
             logging.getLogger("taskq.results").disabled = True
 
 
+def new_database(vendor: str, name: str = "") -> AbstractContextManager[str]:
+    """Return the URL of a new, empty database of ``vendor``, which is dropped at the end of the ``with`` block."""
+    return _sqlite() if vendor == "sqlite" else _postgresql(name)
+
+
+@contextmanager
+def stopped(popen: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Stop the worker ``popen`` at the end of the ``with`` block."""
+    try:
+        yield
+    finally:
+        popen.send_signal(signal.SIGTERM)
+        try:
+            popen.wait(30)
+        except subprocess.TimeoutExpired:
+            popen.kill()
+            popen.wait()
+
+
 @contextmanager
 def _sqlite() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="taskq-benchmark-") as directory:
@@ -78,11 +97,11 @@ def _sqlite() -> Iterator[str]:
 
 
 @contextmanager
-def _postgresql() -> Iterator[str]:
+def _postgresql(name: str) -> Iterator[str]:
     import psycopg
 
     server = os.environ.get("TASKQ_TEST_POSTGRES_URL") or _POSTGRES
-    name = f"taskq_benchmark_{os.getpid()}"
+    name = f"taskq_benchmark_{os.getpid()}{name and '_' + name}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
     try:

@@ -19,6 +19,8 @@ RUNS = [
     ("start", ["--database", "postgresql"]),
     ("start", ["--database", "sqlite"]),
     ("start", ["--project", "testproject", "--database", "sqlite"]),
+    ("footprint", ["--database", "sqlite", "--rounds", "1"]),
+    ("footprint", ["--database", "postgresql", "--rounds", "1"]),
     ("idle", ["--database", "postgresql"]),
     ("idle", ["--database", "sqlite"]),
     ("recycling", ["--database", "postgresql"]),

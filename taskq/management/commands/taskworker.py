@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import platform
 import shutil
@@ -93,6 +94,8 @@ class Command(BaseCommand):
         style = self.stderr.style_func
         self.stdout, self.stderr = OutputWrapper(sys.stdout), OutputWrapper(sys.stderr)
         self.stderr.style_func = style
+        # The project stays loaded: what is loaded from here on need not be searched for garbage together with it.
+        gc.freeze()
         super().run_from_argv(argv)
 
     def execute(self, *args: Any, **options: Any) -> str | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connections
 
 from taskq import AsyncResult, chain, chord, group
+from taskq.exceptions import EncodeError, QueueNotFound
 from taskq.execution import large_results
 from taskq.models import Group, LargeText, TaskRun
 from taskq.records import Settlement
@@ -81,6 +82,30 @@ def test_whole_text_goes_with_the_settlement_while_the_database_is_away(
         assert repeat.delay("x", 300_000).get(timeout=60) == "x" * 300_000
         wait_until(lambda: bool(sizes), what="the hook")
     assert sizes == [(300_002, False)]
+
+
+@pytest.mark.parametrize("database", ["mariadb"], indirect=True)
+def test_text_that_the_database_refuses_is_a_failure_that_the_process_tells(alias: str, sizes: Sizes) -> None:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT @@max_allowed_packet")
+        (most,) = cursor.fetchone()
+    result = chain(repeat.s("x", most), same.s()).delay()
+    with running_worker(), pytest.raises(EncodeError, match="max_allowed_packet"):
+        result.get(timeout=120)
+    assert isinstance(result.parent.result, EncodeError)
+    assert [(size < 1024, stored) for size, stored in sizes] == [(True, False)]
+
+
+def test_follow_up_that_can_not_be_sent_leaves_no_row(alias: str, settings: Any) -> None:
+    settings.TASKQ_MAX_MESSAGE_SIZE = 300_000
+    # The main process finds that there is no queue, the process of the task that the value is too large.
+    nowhere: Any = {"exchange": "nowhere", "routing_key": "none"}
+    with running_worker():
+        for behind, error in ((same.si().set(**nowhere), QueueNotFound), (same.s(), ValueError)):
+            with pytest.raises(error):
+                repeat.apply_async(("äx", 200_000), link=behind).get(timeout=60)
+    assert is_tidy(alias)
+    assert not LargeText.objects.using(alias).exists()
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

@@ -1,4 +1,4 @@
-"""Commands that ask and end: their processes load little, and end quickly."""
+"""Commands that ask and end load little, and end quickly. A worker loads without looking for garbage in the project."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.core.management import get_commands, load_command_class
 
+from taskq.management.commands import taskworker
 from tests.support.processes import ROOT
 
 #: Prints the modules that a process has which has read all commands of remote control, and has asked nobody yet.
@@ -42,6 +43,16 @@ def test_a_command_that_ends_leaves_nothing_to_search_for_garbage(name: str, fro
     with pytest.raises(SystemExit):
         command.run_from_argv(["manage.py", name, "--no-such-option"])
     assert frozen() > 0
+
+
+def test_worker_that_loads_does_not_search_the_project_for_garbage(
+    frozen: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(taskworker, "protect_streams", lambda: None)
+    monkeypatch.setattr(taskworker.Command, "execute", lambda *args, **options: found.append(frozen()))
+    load_command_class(get_commands()["taskworker"], "taskworker").run_from_argv(["manage.py", "taskworker"])
+    assert found[0] > 0
 
 
 def test_who_asks_loads_nothing_that_runs_tasks() -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from taskq import Signature, chain, chord, group
 from taskq.exceptions import EncodeError
-from taskq.workflows.plan import next_after, plan, plan_body
+from taskq.workflows.plan import next_after, plan, plan_body, room_for_bodies
 from tests.unit.canvas.jobs import S, a, add, b, calls, embed_of, ident, messages, tsum
 from tests.unit.workflows.tails import tail
+
+MIB = 1024 * 1024
 
 
 def test_generator_of_members_is_consumed_once() -> None:
@@ -128,3 +132,11 @@ def test_plan_of_a_hundred_chords_in_a_row() -> None:
     made = plan(chords_in_a_row(100))
     assert len(messages(made)) == 2
     assert sum(1 for _ in made.nodes) == 101 * 3
+
+
+@pytest.mark.parametrize(("most", "room"), [(None, math.inf), (MIB, 256 * MIB), (100 * MIB, 1600 * MIB)])
+def test_what_follows_from_one_end_may_have_16_messages_of_the_largest_size_or_256_mib(
+    most: int | None, room: float
+) -> None:
+    with override_settings(TASKQ_MAX_MESSAGE_SIZE=most):
+        assert room_for_bodies() == room

@@ -37,7 +37,10 @@ elif env.bool("TASKQ_BENCH_PREPARED", default=False):
 
 TASKQ_IGNORE_RESULT = env.bool("TASKQ_BENCH_IGNORE", default=False)
 TASKQ_TRACK_PENDING = not TASKQ_IGNORE_RESULT
-TASKQ_ENABLE_REMOTE_CONTROL = env.bool("TASKQ_BENCH_CONTROL", default=True)
+# Only if they are asked for: taskq of earlier commits has no such settings, and refuses them.
+if not env.bool("TASKQ_BENCH_CONTROL", default=True):
+    TASKQ_ENABLE_REMOTE_CONTROL = False
+if not env.bool("TASKQ_BENCH_NOTIFY", default=True):
+    TASKQ_NOTIFY = False
 if expires := env.int("TASKQ_BENCH_EXPIRES", default=0):
     TASKQ_RESULT_EXPIRES = TASKQ_RESULT_FAILURE_EXPIRES = TASKQ_REVOKES_EXPIRE = expires
-TASKQ_NOTIFY = env.bool("TASKQ_BENCH_NOTIFY", default=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 from django.db import connection
 
@@ -13,6 +14,14 @@ from taskq import Task, task
 @task
 def noop(i: int) -> int:
     return i
+
+
+@task
+def mark(path: str) -> None:
+    """Write into a file when it began. The file is there when that is in it."""
+    began = Path(path + ".part")
+    began.write_text(str(time.time()))
+    began.rename(path)
 
 
 @task

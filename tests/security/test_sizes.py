@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from kombu import Connection
 from pytest_django import DjangoDbBlocker
 
@@ -293,11 +294,13 @@ def test_a_large_step_of_a_chain_is_never_in_the_main_process(alias: str, before
     Group.objects.using(alias).filter(size=0).delete()
 
 
-# Their rows pass the main process as texts, unless they are left where they are.
+# Their rows would pass the main process as texts.
 @pytest.mark.usefixtures("unharmed")
 def test_large_steps_of_a_chain_that_fails_stay_in_their_rows(alias: str) -> None:
+    if connections[alias].vendor == "sqlite":
+        pytest.skip("SQLite looks through their rows for the names of sensitive tasks in this process.")
     # A message has references to so many of them.
-    large = [add.si("x" * 4 * MIB, 2).set(queue="another") for _ in range(4)]
+    large = [add.si("x" * 4_900_000, 2).set(queue="another") for _ in range(4)]
     result = chain(add.si("no", 2), *large, *(add.si(2, 2) for _ in range(30))).apply_async()
     assert isinstance(result.get(timeout=60, propagate=False), TypeError)
     Group.objects.using(alias).filter(size=0).delete()

@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from taskq.models import Attempt, Message, TaskRun, Worker
+from taskq.models import Attempt, Error, Message, Node, TaskRun, Worker
 from taskq_admin.queries import payloads, runs, workers
 
 #: One of each, whose texts say what they are.
@@ -39,8 +39,20 @@ TABLE: list[tuple[str, str, dict[str, tuple[str, ...]]]] = [
         {"the-worker": (), "own-queue": (), "held-task": ("view_taskrun",), "held-id": ("view_taskrun",)},
     ),
     (QUEUES, "view_queue", {"lonely-queue": (), ">no worker<": ("view_worker",)}),
+    ("queue/own-queue/change/", "view_queue", {"own-queue": (), "the-worker": ("view_worker",)}),
+    (
+        "error/",
+        "view_error",
+        {"failing-task": (), "AnError": (), "its-message": ("view_taskrun", "view_taskrun_payload")},
+    ),
+    ("node/", "view_node", {"flowing": (), "root-1": ()}),
+    (
+        "node/workflow/?root=root-1",
+        "view_node",
+        {"flowing": (), "/change/": ("view_taskrun",)},
+    ),
 ]
-ALL = {"view_taskrun", "view_taskrun_payload", "view_worker", "view_queue"}
+ALL = {"view_taskrun", "view_taskrun_payload", "view_worker", "view_queue", "view_error", "view_node"}
 EVIL = "'\"<&%s%(x)s{0.__class__}{}"
 
 
@@ -62,6 +74,10 @@ def make_rows() -> int:
     message: dict[str, Any] = {**ROW, "headers": "{}", "body": "[]", "properties": "{}"}
     Message.objects.create(**message, queue="own-queue", name="held-task", task_id="held-id", token="boot")
     Message.objects.create(**message, queue="lonely-queue", name="waiting", task_id="w")
+    seen = {"first_seen": now, "last_seen": now, "last_run": run.pk}
+    Error.objects.create(key="k", name="failing-task", exception="AnError", message="its-message", **seen)
+    Node.objects.create(**ROW, root_id="root-1", task_id="root-1", name="flowing")
+    TaskRun.objects.create(**ROW, task_id="root-1", name="flowing", state="SUCCESS", root_id="root-1")
     return int(run.pk)
 
 

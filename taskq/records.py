@@ -385,7 +385,7 @@ class Settlement:
             return False
         # Most tasks have the one object that says "none".
         follows = self.follow_ups is not NO_FOLLOW_UPS and bool(self.follow_ups)
-        return self.member or follows or bool(self.stored_as)
+        return self.member or follows or self.moves_result
 
     @property
     def end(self) -> End:

@@ -16,7 +16,7 @@ from django.db.models import F
 from taskq import states
 from taskq.engines import for_alias, storage
 from taskq.messages.values import decode_exception
-from taskq.models import Group, LargeText, Message, Node, TaskRun
+from taskq.models import Group, KeptMessage, LargeText, Message, Node, TaskRun
 from taskq.models.fields import Octets
 from taskq.records import Claimed, NewGroup, NewNode
 from taskq.store import retention, workers, workflow_rows
@@ -146,6 +146,8 @@ def test_success_that_becomes_a_failure_leaves_no_row(alias: str, monkeypatch: p
     assert run.state == states.FAILURE
     assert "does not fit" in str(decode_exception(run.result))
     assert nothing_is_left(alias)
+    # Nothing follows the task: it is no part of a workflow because of its result.
+    assert not KeptMessage.objects.using(alias).exists()
 
 
 def test_result_that_is_kept_for_a_body_moves_and_one_that_is_dropped_does_not(alias: str, apart: int) -> None:

@@ -6,18 +6,21 @@ at its end. All have plain values, which a pool can send through a socket (``to_
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 from taskq import states
 from taskq.clock import seconds_until
-from taskq.records import NO_FOLLOW_UPS, FollowUps
+from taskq.records import NO_FOLLOW_UPS, Envelope, FollowUps, NewGroup, NewNode, Rest, Unreachable
 
 #: The number of the format, raised with each new field: mixed versions then notice.
 FORMAT = 7
 #: The ``event`` of a report that has lines of the task's log. No task can send an event of this type.
 LOGGED = "log"
+#: From so many characters on the arguments of a message do not travel beside its body.
+_LARGE = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -126,17 +129,50 @@ class Outcome:
 
     def to_wire(self) -> tuple[Any, ...]:
         """Return the fields as a tuple of plain values."""
-        return (*_outcome_fields(self), self.follow_ups.to_wire())
+        return (*_outcome_fields(self), as_lists(self.follow_ups) if self.follow_ups else None)
 
     @classmethod
     def from_wire(cls, fields: tuple[Any, ...]) -> Outcome:
         """Rebuild the object from the values of ``to_wire``."""
         outcome = cls(*fields)
-        outcome.follow_ups = FollowUps.from_wire(fields[-1])
+        outcome.follow_ups = NO_FOLLOW_UPS if fields[-1] is None else of_lists(fields[-1])
         return outcome
+
+
+def as_lists(found: FollowUps) -> tuple[list[tuple[Any, ...]], ...]:
+    """Return follow-ups as plain values, which JSON can carry too."""
+    return tuple([*map(fields, records)] for records, (fields, _) in zip(found.lists, _KINDS, strict=True))
+
+
+def of_lists(lists: Sequence[Sequence[Sequence[Any]]]) -> FollowUps:
+    """Rebuild the follow-ups from the values of ``as_lists``."""
+    return FollowUps(*([kind(*fields) for fields in rows] for rows, (_, kind) in zip(lists, _KINDS, strict=True)))
+
+
+def _message_fields(e: Envelope) -> tuple[Any, ...]:
+    """Return the fields of a message; in place of large arguments, with which its body begins, their length."""
+    fields, shown = _envelope_fields(e), e.arguments
+    if shown is not None and len(shown) > _LARGE and isinstance(e.body, str) and e.body.startswith(shown[:-1]):
+        return *fields[:_ARGUMENTS], len(shown), *fields[_ARGUMENTS + 1 :]
+    return fields
+
+
+def _message(*fields: Any) -> Envelope:
+    """Rebuild the message from its fields."""
+    message, length = Envelope(*fields), fields[_ARGUMENTS]
+    if isinstance(length, int):
+        message.arguments = f"{message.body[: length - 1]}]"  # type: ignore[str-bytes-safe]  # it is text
+    return message
 
 
 # One call in C for all fields, in their order: these run several times for each task.
 _delivery_fields = attrgetter(*Delivery.__slots__)
 _report_fields = attrgetter(*Report.__slots__)
 _outcome_fields = attrgetter(*Outcome.__slots__[:-1])
+_envelope_fields = attrgetter(*Envelope.__slots__)
+_ARGUMENTS = Envelope.__slots__.index("arguments")
+#: The functions that make plain values of follow-ups, and make them anew, in the order of ``FollowUps.lists``.
+_KINDS: tuple[tuple[Callable[[Any], tuple[Any, ...]], Callable[..., Any]], ...] = (
+    (_message_fields, _message),
+    *((attrgetter(*kind.__slots__), kind) for kind in (NewGroup, NewNode, Unreachable, Rest)),
+)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import islice
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from taskq import clock, states
@@ -232,10 +231,6 @@ class Rest:
 #: Sentinel: the message body can't be decoded; look the dependents up in the workflow's Node rows.
 LOOK_UP_IN_ROWS = Unreachable("")
 
-_WIRE_KINDS = ((Envelope, attrgetter(*Envelope.__slots__)), (NewGroup, attrgetter(*NewGroup.__slots__)),
-          (NewNode, attrgetter(*NewNode.__slots__)), (Unreachable, attrgetter(*Unreachable.__slots__)),
-          (Rest, attrgetter(*Rest.__slots__)))  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class FollowUps:
@@ -275,19 +270,6 @@ class FollowUps:
         """All lists, in the order of the fields."""
         return self.envelopes, self.groups, self.nodes, self.unreachable, self.rests
 
-    def to_wire(self) -> tuple[list[tuple[Any, ...]], ...] | None:
-        """Return the follow-ups as plain values, ``None`` for none."""
-        if not self:
-            return None
-        return tuple([*map(fields, records)] for records, (_, fields) in zip(self.lists, _WIRE_KINDS, strict=True))
-
-    @classmethod
-    def from_wire(cls, wire: tuple[list[tuple[Any, ...]], ...] | None) -> FollowUps:
-        """Rebuild the object from the values of ``to_wire``."""
-        if wire is None:
-            return NO_FOLLOW_UPS
-        return cls(*([kind(*fields) for fields in rows] for rows, (kind, _) in zip(wire, _WIRE_KINDS, strict=True)))
-
 
 NO_FOLLOW_UPS = FollowUps()
 
@@ -322,7 +304,6 @@ class Settlement:
     task_id: str
     state: str
     name: str = ""
-    shadow: str | None = None
     queue: str = ""
     result: str | None = None
     content_type: str = "application/json"
@@ -341,6 +322,7 @@ class Settlement:
     group_id: str = ""
     children: str | None = None
     member: bool = False
+    shadow: str | None = None
     stored_as: str = ""
     stored_size: int = 0
     follow_ups: FollowUps = NO_FOLLOW_UPS

@@ -130,19 +130,31 @@ class ClaimingEngine(LockTimeoutEngine):
         else:
             import psycopg
 
-            # This cursor prepares its statements.
-            with self.connection.wrap_database_errors, psycopg.Cursor(connection) as cursor:
+            with self.connection.wrap_database_errors, _preparing(connection), psycopg.Cursor(connection) as cursor:
                 yield cursor, _CLAIM_ALONE
 
     def make_steady(self) -> None:
-        """Prepare the claim on this thread's connection, and keep the planner to look-ups in indexes."""
+        """Have claims prepared on this thread's connection, and keep the planner to look-ups in indexes."""
         connection = self.connection.connection
         if connection is None or self.in_transaction():
             return
         with self.cursor() as cursor:
             cursor.execute(_STEADY)
-        connection.prepare_threshold = 0
         self._direct.add(connection)
+
+
+@contextmanager
+def _preparing(connection: Any) -> Iterator[None]:
+    """Have the statements of a connection prepared, but for those of Django's cursors.
+
+    Only meanwhile: psycopg remembers each of the last 100 statements that it might prepare, and those of Django's
+    cursors have their values inside, which may be megabytes.
+    """
+    before, connection.prepare_threshold = connection.prepare_threshold, 0
+    try:
+        yield
+    finally:
+        connection.prepare_threshold = before
 
 
 def _behind(after: Mapping[int, int]) -> tuple[list[int], list[int]]:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from kombu.utils.json import loads
 
 from taskq import ids
+from taskq.handover import as_lists, of_lists
 from taskq.messages.exception_data import shared
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
@@ -139,7 +140,7 @@ def sent_in_parts(found: FollowUps, name: str, root_id: str, keep: Keep) -> Pend
     parts += [FollowUps(part) for part in _in_parts(found.envelopes, _MESSAGES, _size_of)]
     key = ""
     for number in range(len(parts), 0, -1):
-        text = dumps_json({"next": key, "follow_ups": _wire(parts[number - 1])})
+        text = dumps_json({"next": key, "follow_ups": as_lists(parts[number - 1])})
         key = row_key(_PART, f"{name}:{number}")
         keep(key, text)
     return Pending(key, root_id=root_id)
@@ -152,7 +153,7 @@ def sent_singly(found: FollowUps, pending: Pending, then: str) -> tuple[list[New
     """
     rows: list[NewGroup] = []
     for number in range(len(found.envelopes), 0, -1):
-        text = dumps_json({"next": then, "follow_ups": _wire(FollowUps(found.envelopes[number - 1 : number]))})
+        text = dumps_json({"next": then, "follow_ups": as_lists(FollowUps(found.envelopes[number - 1 : number]))})
         then = row_key(_PART, f"{pending.key}:{number}")
         rows.append(NewGroup(then, 0, text, pending.root_id))
     return rows, then
@@ -161,16 +162,7 @@ def sent_singly(found: FollowUps, pending: Pending, then: str) -> tuple[list[New
 def read_part(text: str) -> tuple[FollowUps, str]:
     """Return the follow-ups in a part, and the key of the next part, empty after the last one."""
     part = loads(text)
-    return FollowUps.from_wire(tuple(part["follow_ups"])), part["next"]
-
-
-def _wire(part: FollowUps) -> Any:
-    # Not ``to_wire``, which knows no follow-ups without messages.
-    return [[_fields(each) for each in records] for records in part.lists]
-
-
-def _fields(record: Any) -> list[Any]:
-    return [getattr(record, name) for name in record.__slots__]
+    return of_lists(part["follow_ups"]), part["next"]
 
 
 def _size_of(e: Envelope) -> int:

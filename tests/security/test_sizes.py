@@ -320,6 +320,17 @@ def test_large_arguments_in_a_row_are_never_in_the_main_process(alias: str) -> N
     assert run.arguments == ALL_MASKED
 
 
+# Each of them gets the value, which passes the main process in one message after the other.
+@pytest.mark.parametrize("growth", [60])
+@pytest.mark.usefixtures("unharmed")
+def test_a_large_value_goes_on_to_several_callbacks(alias: str) -> None:
+    body = json.dumps([["x" * 4 * MIB], {}, {"callbacks": [a_task(1, queue="another") for _ in range(12)]}])
+    insert(alias, body, headers={"task": "celery.accumulate"})
+    sent = Message.objects.using(alias).filter(queue="another")
+    wait_until(lambda: sent.count() == 12, 60, what="the callbacks to be sent")
+    sent.delete()
+
+
 # A task raises what it was given, and all that was to follow fails with it: 25 MB from a message of 100 KB.
 @pytest.mark.usefixtures("unharmed")
 def test_many_tasks_get_the_beginning_of_a_long_exception(alias: str) -> None:

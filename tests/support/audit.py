@@ -1,4 +1,7 @@
-"""An audit of final states: a trigger in the database notes each time that a run becomes final."""
+"""An audit of final states: a trigger in the database notes each time that a run becomes final.
+
+A large result is moved into its run behind the end, in the same transaction: that writes ``result`` alone.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from contextlib import contextmanager
 from django.db import connections
 
 _FINAL = "('SUCCESS', 'FAILURE', 'REVOKED')"
+#: The columns that each end writes, of which an update has to name one.
+_ENDS = "state, finished_at"
 _CREATE = {
     "sqlite": [
-        f"CREATE TRIGGER test_audit_{verb} AFTER {verb} ON taskq_taskrun WHEN NEW.state IN {_FINAL} "
+        f"CREATE TRIGGER test_audit_{verb} AFTER {event} ON taskq_taskrun WHEN NEW.state IN {_FINAL} "
         "BEGIN INSERT INTO test_audit VALUES (NEW.task_id, NEW.state); END"
-        for verb in ("INSERT", "UPDATE")
+        for verb, event in (("INSERT", "INSERT"), ("UPDATE", f"UPDATE OF {_ENDS}"))
     ],
     "mysql": [
         f"CREATE TRIGGER test_audit_{verb} AFTER {verb} ON taskq_taskrun FOR EACH ROW "
@@ -24,7 +29,7 @@ _CREATE = {
     "postgresql": [
         "CREATE FUNCTION test_audit() RETURNS trigger LANGUAGE plpgsql AS "
         "$$BEGIN INSERT INTO test_audit VALUES (NEW.task_id, NEW.state); RETURN NULL; END$$",
-        f"CREATE TRIGGER test_audit AFTER INSERT OR UPDATE ON taskq_taskrun FOR EACH ROW "
+        f"CREATE TRIGGER test_audit AFTER INSERT OR UPDATE OF {_ENDS} ON taskq_taskrun FOR EACH ROW "
         f"WHEN (NEW.state IN {_FINAL}) EXECUTE FUNCTION test_audit()",
     ],
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -53,6 +54,27 @@ def test_claim_takes_what_comes_after_ids_of_each_priority(alias: str, steady: b
     assert [m.id for m in claim("taskq", 2, "t", after=after)] == [ids[6], ids[5]]
     assert [m.id for m in claim("taskq", 9, "t", after=after)] == [ids[3], ids[4]]
     assert [m.id for m in claim("taskq", 9, "t")] == [ids[2], ids[1], ids[0]]
+    connections[alias].close()
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_a_worker_prepares_its_claims_and_remembers_no_statement_with_values(alias: str) -> None:
+    connections[alias].ensure_connection()
+    for_alias(alias).make_steady()
+    for _ in range(2):
+        enqueue([envelope()])
+        assert len(claim("taskq", 1, "t")) == 1
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%taskq_message%%'")
+        assert cursor.fetchone()[0] == 1
+        text = "x" * 10_000_000
+        tracemalloc.start()
+        try:
+            cursor.execute("SELECT length(%s)", [text])
+            cursor.execute("SELECT 1")
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        finally:
+            tracemalloc.stop()
     connections[alias].close()
 
 

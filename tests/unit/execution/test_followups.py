@@ -86,6 +86,15 @@ def test_outcome_with_follow_ups_survives_marshal(sent: list[Envelope], worker: 
     assert Outcome.from_wire(marshal.loads(marshal.dumps(outcome.to_wire()))) == outcome
 
 
+def test_large_arguments_travel_once_with_their_message(sent: list[Envelope], worker: Worker) -> None:
+    add.apply_async(("x" * 100_000, "y"), link=[add.s("z"), add.si(7, 7)])
+    outcome = worker.run()
+    wire = json.dumps(outcome.to_wire())
+    # The value is the result too.
+    assert 200_000 < len(wire) < 210_000
+    assert Outcome.from_wire(json.loads(wire)) == outcome
+
+
 def test_ignored_result_is_encoded_for_members_of_a_chord_only(sent: list[Envelope], worker: Worker) -> None:
     chord([add.s(1, 1).set(ignore_result=True)], total.s())()
     assert worker.run().result == "2"

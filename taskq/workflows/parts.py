@@ -33,8 +33,11 @@ Keep = Callable[[str, str], None]
 
 #: The most dependents, messages and characters of messages that one settlement brings along.
 MOST_DEPENDENTS, MOST_MESSAGES, MOST_CHARACTERS = 500, 1_000, 4_000_000
-#: The most dependents, nodes, messages and characters of messages of a part. A part has one of them at least.
-_DEPENDENTS, _NODES, _MESSAGES, _SIZE = 100, 500, 100, 256_000
+#: The most dependents, nodes and messages of a part.
+_DEPENDENTS, _NODES, _MESSAGES = 100, 500, 100
+#: The characters that one transaction writes, but for a single text of more: it takes some milliseconds, also where it
+#: keeps all other writers waiting.
+AT_ONCE = 256_000
 _PENDING, _PART = "pending:", "part:"
 #: The range of the ids of pending rows.
 PENDING_RANGE = (_PENDING, "pending;")
@@ -173,7 +176,7 @@ def _in_parts(found: Sequence[T], most: int, size_of: Callable[[T], int]) -> Ite
     """Yield ``found`` in parts of ``most``, or fewer if they are large."""
     begin, size = 0, 0
     for place, each in enumerate(found):
-        if place > begin and (place - begin == most or size + size_of(each) > _SIZE):
+        if place > begin and (place - begin == most or size + size_of(each) > AT_ONCE):
             yield found[begin:place]
             begin, size = place, 0
         size += size_of(each)

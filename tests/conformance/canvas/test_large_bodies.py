@@ -315,7 +315,7 @@ def test_altered_body_fails_and_runs_nothing(alias: str, settings: Any, fails: b
 def test_large_body_of_a_replacement_is_written_by_the_process_that_ran_the_task(
     alias: str, monkeypatch: pytest.MonkeyPatch, settled: bool
 ) -> None:
-    monkeypatch.setattr("taskq.store.long_rests._MOST_SETTLED", 100)
+    monkeypatch.setattr("taskq.store.long_rests.MOST_IN_MAIN", 100)
     result = becomes.s(chord([add.s(1, 1), add.s(2, 2)], total.s())).delay()
     worker = WorkerHere(alias)
     (end,) = worker.run(worker.take())

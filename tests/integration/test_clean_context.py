@@ -123,6 +123,11 @@ def test_transaction_that_only_the_driver_knows_of_is_rolled_back(
     assert f"left {way}" not in _titles(database)
 
 
+@pytest.mark.parametrize("way", contexts.OPEN_TRANSACTIONS)
+def test_large_result_of_a_task_that_leaves_a_transaction_open_is_not_rolled_back_with_it(way: str) -> None:
+    assert contexts.leave_open_with_a_result.delay(way, 300_000).get(timeout=60) == "x" * 300_000
+
+
 def test_transaction_left_in_the_thread_of_a_coroutine_is_rolled_back(database: Database) -> None:
     contexts.leave_open_async.delay().get(timeout=60)
     contexts.write_async.delay("kept by a coroutine").get(timeout=60)

@@ -11,8 +11,9 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.handover import Outcome
+from taskq.messages.protocol import MOST_IN_MAIN
 from taskq.messages.reprs import LIMIT
-from taskq.store.large_results import MOST_SETTLED, write_ahead
+from taskq.store.large_results import write_ahead
 from taskq.store.sealed_values import sealed_type
 from taskq.store.settle import refusal
 
@@ -22,7 +23,7 @@ from .run import Run
 
 def is_large(run: Run, outcome: Outcome) -> bool:
     """Tell whether the result of an outcome is one to be written before. An ``ending`` has an exception there."""
-    if outcome.result is None or len(outcome.result) <= MOST_SETTLED:
+    if outcome.result is None or len(outcome.result) <= MOST_IN_MAIN:
         return False
     return outcome.state == states.SUCCESS and not run.in_memory and run.request.ending is None
 

@@ -63,15 +63,13 @@ def decode_exception(text: str | None) -> BaseException:
         return Exception(text)
     if not isinstance(data, dict) or not isinstance(data.get("exc_type"), str):
         return Exception(text or "")
-    message = data.get("exc_message", [])
-    arguments = message if isinstance(message, list) else [message]
-    return _build(_find(data.get("exc_module"), data["exc_type"]), arguments)
+    return _build(_find(data.get("exc_module"), data["exc_type"]), _listed(data.get("exc_message", [])))
 
 
 def shared(text: str, count: float = math.inf) -> str:
-    """Return an exception as data for each of ``count`` tasks that fail with it: if that is much, its message is cut.
+    """Return an exception as data for each of ``count`` tasks that fail with it: if that is much, it is cut.
 
-    >>> len(shared(encode_exception(KeyError("x" * 50_000)), 100)) < 10_000
+    >>> len(shared(encode_exception(KeyError("x" * 50_000)), 100)) < 3_000
     True
     """
     if len(text) <= max(_EACH, _TOGETHER / count):
@@ -79,21 +77,32 @@ def shared(text: str, count: float = math.inf) -> str:
     try:
         data = json.loads(text)
         kind, module = (str(data[key])[:_EACH] for key in ("exc_type", "exc_module"))
-        said = ", ".join(each if isinstance(each, str) else to_json(each) for each in data["exc_message"])
-    except (ValueError, KeyError, TypeError):
-        return text[:_EACH]
-    return json.dumps({"exc_type": kind, "exc_message": [f"{said[:_EACH]}..."], "exc_module": module})
+        arguments = _listed(data["exc_message"])[:MOST_ARGUMENTS]
+        cut = [_cut(argument, _EACH // max(1, len(arguments))) for argument in arguments]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        kind, module, cut = "Exception", "builtins", [f"{text[:_EACH]}..."]
+    return json.dumps({"exc_type": kind, "exc_message": cut, "exc_module": module})
+
+
+def _cut(argument: Any, most: int) -> Any:
+    """Return an argument of an exception, or the beginning of its text if that is long."""
+    text = argument if isinstance(argument, str) else to_json(argument)
+    return argument if len(text) <= most else f"{text[:most]}..."
+
+
+def _listed(message: Any) -> list[Any]:
+    """Return the arguments of an exception; another program may have written one alone."""
+    return message if isinstance(message, list) else [message]
 
 
 def repr_of(text: str) -> str:
     """Return the ``repr`` of the exception that ``text`` holds as data, without building it."""
     try:
         data = json.loads(text)
-        arguments = data["exc_message"]
-    except (ValueError, KeyError, TypeError):
+        shown = ", ".join(map(repr, _listed(data["exc_message"])))
+        return f"{data['exc_type']}({shown})"
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text
-    shown = ", ".join(map(repr, arguments if isinstance(arguments, list) else [arguments]))
-    return f"{data['exc_type']}({shown})"
 
 
 def _build(cls: type[BaseException], arguments: list[Any]) -> BaseException:

@@ -16,10 +16,7 @@ from taskq.engines import Engine, for_alias
 from taskq.models import Group
 from taskq.records import Settlement
 
-from .transactions import repeated
-
-#: A result of more characters is written by the process that ran the task.
-MOST_SETTLED = 256 * 1024
+from .transactions import has_begun, repeated
 
 
 def write_ahead(text: str, task_id: str, alias: str | None = None) -> str:
@@ -28,7 +25,7 @@ def write_ahead(text: str, task_id: str, alias: str | None = None) -> str:
     Inside a transaction nothing is written, and the key is empty.
     """
     engine = for_alias(alias or settings.DATABASE)
-    if engine.in_transaction():
+    if has_begun(engine):
         return ""
     key = f"result:{secrets.token_hex(16)}"
     # The row belongs to no workflow, which might keep it. On SQLite a trigger asks for the task.

@@ -18,17 +18,15 @@ from functools import partial
 
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.messages.protocol import MOST_IN_MAIN
 from taskq.records import NewGroup
+from taskq.workflows.parts import AT_ONCE
 
-from .transactions import repeated
+from .transactions import has_begun, repeated
 from .workflow_rows import insert
 
-#: The characters of one transaction: it takes some milliseconds, also where it keeps all other writers waiting.
-_AT_ONCE = 256_000
 #: Seconds of a pause between two transactions, at most.
 _LONGEST_PAUSE = 0.1
-#: Up to so many characters of such rows are left to the settlement.
-_MOST_SETTLED = 256_000
 
 
 def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[NewGroup]:
@@ -37,10 +35,10 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
     Inside a transaction nothing is written.
     """
     rests = [group for group in groups if _is_ahead(group)]
-    if sum(len(group.body or "") for group in rests) <= _MOST_SETTLED:
+    if sum(len(group.body or "") for group in rests) <= MOST_IN_MAIN:
         return list(groups)
     engine = for_alias(alias or settings.DATABASE)
-    if engine.in_transaction():
+    if has_begun(engine):
         return list(groups)
     for part in _parts(rests):
         began = time.monotonic()
@@ -55,7 +53,7 @@ def write_ahead(groups: Sequence[NewGroup], alias: str | None = None) -> list[Ne
 
 
 def _is_ahead(group: NewGroup) -> bool:
-    return bool(group.body) and (not group.size or len(group.body or "") > _MOST_SETTLED)
+    return bool(group.body) and (not group.size or len(group.body or "") > MOST_IN_MAIN)
 
 
 def _insert(engine: Engine, groups: Sequence[NewGroup]) -> None:
@@ -69,7 +67,7 @@ def _parts(groups: Sequence[NewGroup]) -> Iterator[list[NewGroup]]:
     for group in groups:
         part.append(group)
         size += len(group.body or "")
-        if size >= _AT_ONCE:
+        if size >= AT_ONCE:
             yield part
             part, size = [], 0
     if part:

@@ -13,7 +13,7 @@ from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.models import Group
 from taskq.workflows import advance
-from taskq.workflows.parts import PENDING_RANGE, Pending
+from taskq.workflows.parts import PENDING_RANGE, VALUES_RANGE, Pending
 
 from . import failures, log_lines
 from .sealed_workflows import open_body
@@ -30,9 +30,11 @@ _MOST = 100
 
 def pending_rows(alias: str | None = None) -> list[str]:
     """Return the ids of pending rows, oldest names first; not all of them if there are many."""
-    first, behind = PENDING_RANGE
-    rows = Group.objects.using(alias or settings.DATABASE).filter(group_id__gte=first, group_id__lt=behind)
-    return list(rows.order_by("group_id").values_list("group_id", flat=True)[:_MOST])
+    found: list[str] = []
+    for first, behind in (PENDING_RANGE, VALUES_RANGE):
+        rows = Group.objects.using(alias or settings.DATABASE).filter(group_id__gte=first, group_id__lt=behind)
+        found += rows.order_by("group_id").values_list("group_id", flat=True)[: _MOST - len(found)]
+    return found
 
 
 def work_off(row_id: str, alias: str | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from django.db import DatabaseError
 
-from taskq.engines import Engine
+from taskq.engines import Engine, sessions
 
 _REPEATS = 8
 #: Seconds after which the caller has to repeat a transaction: a worker sends a heartbeat in between.
@@ -19,6 +19,21 @@ T = TypeVar("T")
 
 class SentTwice(DatabaseError):
     """Two transactions send one frozen signature at the same time. Repeated, the later one sees the nodes."""
+
+
+def has_begun(engine: Engine) -> bool:
+    """Tell whether the calling thread's connection is in a transaction, also in one that a task has begun by SQL.
+
+    Of the latter Django knows nothing, and it is rolled back when the task has ended. Raises an error if the connection
+    is broken.
+    """
+    connection = engine.connection
+    if engine.in_transaction():
+        return True
+    if connection.connection is None:
+        return False
+    with connection.wrap_database_errors:
+        return sessions.in_transaction(connection)
 
 
 def repeated(

@@ -25,7 +25,7 @@ from taskq.conf import settings
 from taskq.exceptions import EncodeError
 from taskq.messages import routing, serializers, tracing
 from taskq.messages.announcing import announce
-from taskq.messages.protocol import RawMessage
+from taskq.messages.protocol import MOST_IN_MAIN, RawMessage
 from taskq.records import NO_FOLLOW_UPS, FollowUps, Unreachable
 
 from . import log_lines
@@ -42,7 +42,7 @@ _PRIORITY = 9
 _SHORT = 2000
 #: The most that errbacks, and all arguments that they get, may weigh (``_is_light``) to be planned outside a task's
 #: process.
-_FEW, _FEW_ARGUMENTS = 8_192, 262_144
+_FEW, _FEW_ARGUMENTS = 8_192, MOST_IN_MAIN
 
 
 @dataclass(slots=True)

@@ -33,11 +33,14 @@ Keep = Callable[[str, str], None]
 
 #: The most dependents, messages and characters of messages that one settlement brings along.
 MOST_DEPENDENTS, MOST_MESSAGES, MOST_CHARACTERS = 500, 1_000, 4_000_000
-#: The most dependents, nodes, messages and characters of messages of a part. A part has one of them at least.
-_DEPENDENTS, _NODES, _MESSAGES, _SIZE = 100, 500, 100, 256_000
-_PENDING, _PART = "pending:", "part:"
-#: The range of the ids of pending rows.
-PENDING_RANGE = (_PENDING, "pending;")
+#: The most dependents, nodes and messages of a part.
+_DEPENDENTS, _NODES, _MESSAGES = 100, 500, 100
+#: The characters that one transaction writes, but for a single text of more: it takes some milliseconds, also where it
+#: keeps all other writers waiting.
+AT_ONCE = 256_000
+_PENDING, _VALUES, _PART = "pending:", "values:", "part:"
+#: The range of the ids of pending rows with parts, and of those with values to delete.
+PENDING_RANGE, VALUES_RANGE = (_PENDING, "pending;"), (_VALUES, "values;")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +84,23 @@ class Pending:
 
     @property
     def row(self) -> NewGroup:
-        """The pending row."""
-        return NewGroup(row_key(_PENDING, self.key), 0, dumps_json(asdict(self)), self.root_id)
+        """The pending row.
+
+        Workers of an older version would delete a row with a field that they do not know.
+        """
+        named = {name: value for name, value in asdict(self).items() if name != "after" or value is not None}
+        key = row_key(_PENDING if self.after is None else _VALUES, self.key)
+        return NewGroup(key, 0, dumps_json(named), self.root_id)
 
     @classmethod
     def read(cls, text: str) -> Pending:
-        """Return the pending work of a row's body."""
-        return cls(**loads(text))
+        """Return the pending work of a row's body. A newer version may have written more fields."""
+        return cls(**{name: value for name, value in loads(text).items() if name in cls.__slots__})
 
 
 def is_pending(key: str) -> bool:
     """Tell whether a row is a pending row."""
-    return key.startswith(_PENDING)
+    return key.startswith((_PENDING, _VALUES))
 
 
 def is_part(key: str) -> bool:
@@ -173,7 +181,7 @@ def _in_parts(found: Sequence[T], most: int, size_of: Callable[[T], int]) -> Ite
     """Yield ``found`` in parts of ``most``, or fewer if they are large."""
     begin, size = 0, 0
     for place, each in enumerate(found):
-        if place > begin and (place - begin == most or size + size_of(each) > _SIZE):
+        if place > begin and (place - begin == most or size + size_of(each) > AT_ONCE):
             yield found[begin:place]
             begin, size = place, 0
         size += size_of(each)

@@ -68,12 +68,12 @@ def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Dat
     if database.vendor == "postgresql":
         contexts.leave_broken_connection.delay().get(timeout=60)
         contexts.name_connection.delay("to be closed").get(timeout=60)
+        # The server may have those of another run of these tests.
+        named = "FROM pg_stat_activity WHERE application_name = 'to be closed' AND datname = current_database()"
         with connections[database.alias].cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'to be closed'"
-            )
+            cursor.execute(f"SELECT count(pg_terminate_backend(pid)) {named}")
             assert cursor.fetchone() == (1,)
-        _wait_until_gone(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'")
+        _wait_until_gone(database, f"SELECT count(*) {named}")
     else:
         number = contexts.connection_id.delay().get(timeout=60)
         with connections[database.alias].cursor() as cursor:
@@ -121,6 +121,11 @@ def test_transaction_that_only_the_driver_knows_of_is_rolled_back(
     worker.wait_for_log(re.escape(f"contexts.leave_open[{left.id}] left a transaction on 'default' open"))
     assert f"kept {way}" in _titles(database)
     assert f"left {way}" not in _titles(database)
+
+
+@pytest.mark.parametrize("way", contexts.OPEN_TRANSACTIONS)
+def test_large_result_of_a_task_that_leaves_a_transaction_open_is_not_rolled_back_with_it(way: str) -> None:
+    assert contexts.leave_open_with_a_result.delay(way, 300_000).get(timeout=60) == "x" * 300_000
 
 
 def test_transaction_left_in_the_thread_of_a_coroutine_is_rolled_back(database: Database) -> None:

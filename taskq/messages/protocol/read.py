@@ -179,7 +179,8 @@ def _limits(value: Any) -> tuple[float | None, float | None]:
 #: The most bytes of a body that are opened and decoded outside the process or thread that runs the task. Python's
 #: objects may take forty times as much, and the loop of a worker has to wait until they are made.
 MOST_OUTSIDE = 1024 * 1024
-#: The same for a worker's main process, whose other tasks wait meanwhile: some 30 ms at worst.
+#: The same for a worker's main process, whose other tasks wait meanwhile: some 30 ms at worst. Texts of more characters
+#: are written by the process of their task, too.
 MOST_IN_MAIN = 256 * 1024
 
 

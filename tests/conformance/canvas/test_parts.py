@@ -243,3 +243,10 @@ def test_parts_of_a_task_that_is_revoked_with_all_that_follows_are_worked_off(al
     runs = TaskRun.objects.using(alias)
     worked_off(alias, runs)
     assert list(runs.values_list("state", flat=True)) == [states.REVOKED] * (COUNT + 1)
+
+
+def test_pending_rows_are_those_of_the_version_before_and_of_the_next_one() -> None:
+    pending = parts.Pending("part:1", root_id="root")
+    row = json.loads(pending.row.body or "")
+    assert row == {"key": "part:1", "error": None, "root_id": "root", "task_id": "", "may_run_again": False}
+    assert parts.Pending.read(json.dumps(row | {"later": 1})) == pending

@@ -179,6 +179,13 @@ def leave_open(way: str, title: str = "") -> None:
 
 
 @task
+def leave_open_with_a_result(way: str, length: int) -> str:
+    """Do so, and return a text."""
+    OPEN_TRANSACTIONS[way]()
+    return "x" * length
+
+
+@task
 def write(title: str) -> int:
     """Write a row."""
     from testproject.reports.models import Report

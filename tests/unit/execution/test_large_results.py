@@ -11,20 +11,20 @@ from taskq import states
 from taskq.execution.large_results import is_large
 from taskq.execution.run import Run
 from taskq.handover import Outcome
-from taskq.store.large_results import MOST_SETTLED
+from taskq.messages.protocol import MOST_IN_MAIN
 
 
 def run(*, in_memory: bool = False, ending: Any = None) -> Run:
     return cast(Run, SimpleNamespace(in_memory=in_memory, request=SimpleNamespace(ending=ending)))
 
 
-def outcome(state: str = states.SUCCESS, size: int = MOST_SETTLED + 1) -> Outcome:
+def outcome(state: str = states.SUCCESS, size: int = MOST_IN_MAIN + 1) -> Outcome:
     return Outcome(1, "t", state, result="x" * size)
 
 
 def test_large_value_is_written_before() -> None:
     assert is_large(run(), outcome())
-    assert not is_large(run(), outcome(size=MOST_SETTLED))
+    assert not is_large(run(), outcome(size=MOST_IN_MAIN))
     assert not is_large(run(), Outcome(1, "t", states.SUCCESS))
 
 

@@ -19,6 +19,7 @@ from pytest_django import DjangoDbBlocker
 
 from testproject.traffic import Traffic
 from tests.support.databases import Database, temporary_database
+from tests.support.ports import free_port
 from tests.support.processes import Process, Processes
 from tests.support.services import module_or_skip
 from tests.support.waiting import wait_until
@@ -84,9 +85,7 @@ def shop_worker(shop: Database, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="package")
 def site(shop: Database, shop_worker: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the site, whose worker runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = Processes(tmp_path_factory.mktemp("site"), environment_of(shop))
     processes.start("runserver", "--noreload", "--settings", SETTINGS, f"127.0.0.1:{port}")
     try:

@@ -68,12 +68,12 @@ def test_connection_closed_by_the_server_is_replaced_between_tasks(database: Dat
     if database.vendor == "postgresql":
         contexts.leave_broken_connection.delay().get(timeout=60)
         contexts.name_connection.delay("to be closed").get(timeout=60)
+        # The server may have those of another run of these tests.
+        named = "FROM pg_stat_activity WHERE application_name = 'to be closed' AND datname = current_database()"
         with connections[database.alias].cursor() as cursor:
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'to be closed'"
-            )
+            cursor.execute(f"SELECT count(pg_terminate_backend(pid)) {named}")
             assert cursor.fetchone() == (1,)
-        _wait_until_gone(database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'")
+        _wait_until_gone(database, f"SELECT count(*) {named}")
     else:
         number = contexts.connection_id.delay().get(timeout=60)
         with connections[database.alias].cursor() as cursor:

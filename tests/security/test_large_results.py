@@ -43,8 +43,8 @@ def test_altered_text_is_not_read(signed: str) -> None:
     ran.rows(signed, altered).update(body=Replace("body", Value("xx"), Value("zz")))
     ran.settle(signed)
     with pytest.raises(SignatureMismatch, match="altered"):
-        AsyncResult(altered.task_id).get(timeout=30)
-    assert AsyncResult(untouched.task_id).get(timeout=30) == "y" * 300_000
+        AsyncResult(altered.task_id).get(timeout=60)
+    assert AsyncResult(untouched.task_id).get(timeout=60) == "y" * 300_000
 
 
 def test_deleted_row_fails_the_task(signed: str) -> None:
@@ -52,7 +52,7 @@ def test_deleted_row_fails_the_task(signed: str) -> None:
     ran.rows(signed, ran.ends[0]).delete()
     ran.settle(signed)
     with pytest.raises(EncodeError, match="is gone"):
-        AsyncResult(ran.ends[0].task_id).get(timeout=30)
+        AsyncResult(ran.ends[0].task_id).get(timeout=60)
 
 
 def test_result_of_another_task_is_not_read(signed: str) -> None:
@@ -64,7 +64,7 @@ def test_result_of_another_task_is_not_read(signed: str) -> None:
     ran.settle(signed)
     for end in ran.ends:
         with pytest.raises(SignatureMismatch, match="altered"):
-            AsyncResult(end.task_id).get(timeout=30)
+            AsyncResult(end.task_id).get(timeout=60)
 
 
 def test_altered_text_of_a_member_reaches_no_body(signed: str) -> None:
@@ -75,5 +75,5 @@ def test_altered_text_of_a_member_reaches_no_body(signed: str) -> None:
     settle(worker.token, ends, signed)
     worker.work()
     with pytest.raises(SignatureMismatch, match="altered"):
-        result.get(timeout=30)
+        result.get(timeout=60)
     assert not Message.objects.using(signed).exists()

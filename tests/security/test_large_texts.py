@@ -78,4 +78,4 @@ def test_an_altered_result_is_not_read(signed: str, work: Callable[..., list[str
     alter(signed, column)
     for result in results:
         with pytest.raises(SignatureMismatch, match="altered"):
-            result.get(timeout=30)
+            result.get(timeout=60)

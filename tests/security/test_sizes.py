@@ -315,7 +315,7 @@ def test_large_arguments_in_a_row_are_never_in_the_main_process(alias: str) -> N
     run = TaskRun.objects.using(alias).create(task_id=task_id, name=ADD, arguments=arguments, created_at=now)
     headers = {"task": ADD, "id": task_id, "expires": PAST}
     message(BODY + "]", headers, task_id=task_id, tracked=True).save(using=alias)
-    assert isinstance(AsyncResult(task_id).get(timeout=30, propagate=False), TaskRevokedError)
+    assert isinstance(AsyncResult(task_id).get(timeout=60, propagate=False), TaskRevokedError)
     run.refresh_from_db()
     assert run.arguments == ALL_MASKED
 

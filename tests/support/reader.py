@@ -10,7 +10,6 @@ import os
 import pty
 import re
 import signal
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -20,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .pages import Block, Typed, blocks, pattern, typed
+from .ports import free_port
 from .processes import ROOT, usual_signals
 from .waiting import wait_until
 
@@ -108,7 +108,7 @@ class Reader:
         self.folder = folder
         self.logs = folder.parent
         self.variables = variables
-        self.port = _free_port()
+        self.port = free_port()
         self.running: list[Running] = []
         self.shell: Running | None = None
         self.keys = -1
@@ -290,10 +290,3 @@ def build_wheel(folder: Path) -> Path:
         check=True,
     )
     return folder
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    return port

@@ -89,6 +89,8 @@ def test_text_that_the_database_refuses_is_a_failure_that_the_process_tells(alia
     with connections[alias].cursor() as cursor:
         cursor.execute("SELECT @@max_allowed_packet")
         (most,) = cursor.fetchone()
+    if most > 32 * 1024 * 1024:
+        pytest.skip("the server takes so much that a value above it would fill this machine's memory")
     result = chain(repeat.s("x", most), same.s()).delay()
     with running_worker(), pytest.raises(EncodeError, match="max_allowed_packet"):
         result.get(timeout=120)

@@ -23,7 +23,7 @@ from tests.support.waiting import wait_until
 THREADS = 60
 
 
-def _without_connection(alias: str, task_id: str, timeout: float = 30.0) -> int:
+def _without_connection(alias: str, task_id: str, timeout: float = 60.0) -> int:
     value = AsyncResult[int](task_id).get(timeout=timeout)
     assert connections[alias].connection is None
     return value
@@ -46,7 +46,7 @@ def test_threads_that_wait_open_no_connection(alias: str) -> None:
         waits = [pool.submit(_without_connection, alias, e.task_id) for e in envelopes]
         wait_until(lambda: _awaited(alias) == THREADS)
         _end_all(THREADS)
-        assert [wait.result(30) for wait in waits] == [3] * THREADS
+        assert [wait.result(60) for wait in waits] == [3] * THREADS
 
 
 def test_thread_without_connection_gets_what_is_so_now(alias: str) -> None:
@@ -56,9 +56,9 @@ def test_thread_without_connection_gets_what_is_so_now(alias: str) -> None:
     with ThreadPoolExecutor(1) as pool:
         # The first get() starts the listener, the second finds it.
         for _ in range(2):
-            assert pool.submit(_without_connection, alias, "a", 0.0).result(30) == 3
+            assert pool.submit(_without_connection, alias, "a", 0.0).result(60) == 3
             with pytest.raises(TimeoutError):
-                pool.submit(_without_connection, alias, "b", 0.0).result(30)
+                pool.submit(_without_connection, alias, "b", 0.0).result(60)
 
 
 def test_coroutine_in_a_thread_without_connection_waits(alias: str) -> None:
@@ -71,7 +71,7 @@ def test_coroutine_in_a_thread_without_connection_waits(alias: str) -> None:
         wait = pool.submit(run)
         wait_until(lambda: _awaited(alias) == 1)
         _end_all(1)
-        assert wait.result(30) == 3
+        assert wait.result(60) == 3
 
 
 def test_thread_hears_that_the_database_can_not_be_read(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:

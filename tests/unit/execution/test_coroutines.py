@@ -190,13 +190,13 @@ def test_lease_waits_for_a_thread_and_keeps_it() -> None:
 
     threads = Threads(1)
     first, second = Lease(threads), Lease(threads)
-    name = first.submit(threading.get_ident).result(10)
+    name = first.submit(threading.get_ident).result(60)
     waiting = second.submit(threading.get_ident)
     assert not waiting.done()
-    assert first.submit(threading.get_ident).result(10) == name
+    assert first.submit(threading.get_ident).result(60) == name
     assert not second.has_thread
     first.release()
-    assert waiting.result(10) == name
+    assert waiting.result(60) == name
     second.release()
     assert threads.started == 1
 
@@ -204,9 +204,9 @@ def test_lease_waits_for_a_thread_and_keeps_it() -> None:
 def test_lease_that_ends_while_it_waits_takes_no_thread() -> None:
     threads = Threads(1)
     first, second, third = (Lease(threads) for _ in range(3))
-    first.submit(int).result(10)
+    first.submit(int).result(60)
     waiting = second.submit(int)
     second.release()
     assert waiting.cancelled()
     first.release()
-    assert third.submit(int).result(10) == 0
+    assert third.submit(int).result(60) == 0

@@ -20,15 +20,15 @@ def refuse_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lease_waits_for_another_thread_if_the_system_starts_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = Threads(2)
     first, second = Lease(threads), Lease(threads)
-    one = first.submit(threading.get_ident).result(10)
+    one = first.submit(threading.get_ident).result(60)
     with monkeypatch.context() as refused:
         refuse_threads(refused)
         waiting = second.submit(threading.get_ident)
         assert (waiting.done(), second.has_thread, threads.started) == (False, False, 1)
     first.release()
-    assert waiting.result(10) == one
+    assert waiting.result(60) == one
     # The next one is tried again.
-    assert Lease(threads).submit(threading.get_ident).result(10) != one
+    assert Lease(threads).submit(threading.get_ident).result(60) != one
     assert threads.started == 2
 
 
@@ -38,15 +38,15 @@ def test_call_fails_if_there_is_no_thread_at_all(monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as refused:
         refuse_threads(refused)
         failed = lease.submit(called.append, "failed")
-        assert isinstance(failed.exception(10), RuntimeError)
-    lease.submit(called.append, "later").result(10)
+        assert isinstance(failed.exception(60), RuntimeError)
+    lease.submit(called.append, "later").result(60)
     assert (called, threads.started) == (["first", "later"], 1)
 
 
 def test_coroutine_that_outlives_its_run_takes_no_thread() -> None:
     threads = Threads(1)
     ended = Lease(threads)
-    ended.submit(threading.get_ident).result(10)
+    ended.submit(threading.get_ident).result(60)
     ended.release()
-    assert isinstance(ended.submit(threading.get_ident).exception(10), RuntimeError)
-    assert Lease(threads).submit(threading.get_ident).result(10)
+    assert isinstance(ended.submit(threading.get_ident).exception(60), RuntimeError)
+    assert Lease(threads).submit(threading.get_ident).result(60)

@@ -28,7 +28,12 @@ def purge_queue(queue: str, limit: int | None = None) -> int:
 
 
 def purge(queues: Iterable[str] | None = None) -> int:
-    """Purge these queues, by default all that the project declares, each as ``purge_queue`` does; return how many."""
+    """Purge these queues, by default all that the project declares, each as ``purge_queue`` does; return how many.
+
+    A text is the name of one queue.
+    """
+    if isinstance(queues, str):
+        queues = [queues]
     return sum(map(purge_queue, purgeable(select().values()) if queues is None else queues))
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import Any
-from unicodedata import combining, east_asian_width
+from unicodedata import category, east_asian_width
 
 from taskq import states
 
@@ -20,6 +20,8 @@ _FOOT = {"Selected": 3, "Workers online": 2, "Info": 2, "Keys": 2}
 _OTHERS = 1 + sum(_FOOT.values())
 _KEYS = "j/k: move  i: info  t: traceback  r: result  c: revoke  l: limit  ^C: end"
 _NO_RESULT = "There is no result yet."
+#: The categories of marks that are drawn onto the letter before them: accents, vowel signs, frames.
+_MARKS = ("Mn", "Me")
 #: Widths of time and state, and of the gaps between five columns.
 _TIME, _STATE, _GAPS = 8, 8, 4
 
@@ -30,10 +32,10 @@ def printable(text: object) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: letters of Chinese, Japanese and Korean take two."""
+    """Return how many columns of a terminal a text takes: letters of East Asia take two, marks none."""
     if text.isascii():
         return len(text)
-    return sum(2 if east_asian_width(each) in "WF" else 0 if combining(each) else 1 for each in text)
+    return sum(0 if category(each) in _MARKS else 2 if east_asian_width(each) in "WF" else 1 for each in text)
 
 
 def clipped(text: str, width: int) -> str:

@@ -138,7 +138,7 @@ def written(revoke: Callable[..., Any], tell: Callable[[int], object], **given: 
     except (TypeError, ValueError) as error:
         if counts:
             raise
-        raise CommandError(escaped(str(error))) from error
+        raise not_understood(escaped(str(error))) from error
     except DatabaseError as error:
         if counts:
             raise

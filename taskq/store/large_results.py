@@ -2,7 +2,7 @@
 
 A worker's main process would have to hold the text, and no other task would be settled or claimed while the database
 takes it in. The row is a ``Group`` of size 0, which nothing counts, under a new key for each run of a task: two
-deliveries of one task never meet. A row whose run is never settled goes by its age.
+deliveries of one task never meet. A row whose run is never settled is deleted by retention after a day.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ from taskq.records import Settlement
 
 from .transactions import has_begun, repeated
 
+_KEY = "result:"
+#: The range of the keys.
+RANGE = (_KEY, "result;")
+
 
 def write_ahead(text: str, task_id: str, alias: str | None = None) -> str:
     """Write the result of a task into a row of its own, and return its key.
@@ -27,7 +31,7 @@ def write_ahead(text: str, task_id: str, alias: str | None = None) -> str:
     engine = for_alias(alias or settings.DATABASE)
     if has_begun(engine):
         return ""
-    key = f"result:{secrets.token_hex(16)}"
+    key = f"{_KEY}{secrets.token_hex(16)}"
     # The row belongs to no workflow, which might keep it. On SQLite a trigger asks for the task.
     repeated(engine, partial(engine.insert_groups, [(key, 0, 0, False, text, "", task_id)]))
     return key

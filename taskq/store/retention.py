@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
-from typing import Any
+from typing import Any, TypeVar
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 
 from taskq import states
@@ -35,7 +35,7 @@ from taskq.models import (
 from taskq.models.fields import Octets
 from taskq.workflows.parts import PENDING_RANGE
 
-from . import failures, leadership, statistics
+from . import failures, large_results, leadership, statistics
 from .ends import ended_runs
 
 #: How many rows one transaction deletes.
@@ -44,10 +44,13 @@ BATCH = 500
 _ORPHAN_BATCHES = 10
 #: How long events and logs of tasks without a run are kept where runs are kept for ever.
 _EVENTS_KEPT = timedelta(days=1)
+#: How long the row of a large result waits for the settlement of its task, whatever the settings say of runs.
+_RESULTS_KEPT = timedelta(days=1)
 #: A place in an index of ages: a time and the id of a row.
 Place = tuple[datetime, int]
 #: By table, the place up to which the passes so far have looked: older rows that are still there are kept for ever.
 Marks = dict[str, Place]
+Key = TypeVar("Key", int, str)
 
 
 def forget(task_ids: Sequence[str], alias: str | None = None) -> int:
@@ -121,6 +124,7 @@ def sweep(marks: Marks, alias: str | None = None, limit: int = BATCH) -> Iterato
         yield from _expire_reruns(before, limit, alias, marks if for_ever else None)
         yield from _expire_nodes(before, limit, alias, marks if for_ever else None)
         yield from _expire_groups(before, limit, alias)
+    yield from _expire_results(_before(_RESULTS_KEPT, alias), limit, alias)
     yield from _delete_orphans(Failure, limit, alias, marks)
     yield from _delete_orphans(KeptMessage, limit, alias, marks)
     before = _before(max(finite, default=_EVENTS_KEPT), alias)
@@ -180,28 +184,29 @@ def _expire_runs(state: str, before: datetime, limit: int, alias: str) -> Iterat
     rows = runs.values_list("finished_at", "id", "task_id", Exists(_awaiting()))
     for batch in _batches(rows, "finished_at", limit, None):
         old = [task_id for *_, task_id, awaited in batch if not awaited]
-        for part in _parts(old, alias):
+        for part in _parts(old, runs, "task_id", "arguments", "result"):
             yield _delete(part, [state], alias)
 
 
-def _parts(task_ids: list[str], alias: str) -> Iterator[list[str]]:
-    """Yield the ids in parts, each for one transaction.
+def _parts(keys: list[Key], rows: QuerySet[Any], column: str, *texts: str) -> Iterator[list[Key]]:
+    """Yield the keys of rows in parts, each for one transaction; ``column`` has the keys.
 
-    On SQLite a part has some megabytes of arguments and results at most, or one run: a text of 15 MiB takes some 40 ms
-    there, in which nobody else can write.
+    On SQLite a part has some megabytes of the ``texts`` at most, or one row: a text of 15 MiB takes some 40 ms there,
+    in which nobody else can write.
     """
-    engine, part, filled = for_alias(alias), list[str](), 0
+    engine, part, filled = for_alias(rows.db), list[Key](), 0
     if engine.skip_locked:
-        yield from filter(None, [task_ids])
+        yield from filter(None, [keys])
         return
-    size = Coalesce(Octets("arguments"), 0) + Coalesce(Octets("result"), 0)
-    runs = TaskRun.objects.using(alias).filter(task_id__in=task_ids).order_by("finished_at", "id")
-    for task_id, octets in runs.values_list("task_id", size):
-        if part and filled + octets > engine.batch_bytes:
+    octets = sum((Coalesce(Octets(text), 0) for text in texts), start=Value(0))
+    sizes: dict[Key, int] = dict(rows.filter(**{f"{column}__in": keys}).values_list(column, octets))
+    for key in keys:
+        size = sizes.get(key, 0)
+        if part and filled + size > engine.batch_bytes:
             yield part
             part, filled = [], 0
-        part.append(task_id)
-        filled += octets
+        part.append(key)
+        filled += size
     if part:
         yield part
 
@@ -299,9 +304,10 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
 
     Rows of size 0, such as rests, parts and saved groups, count no members: they are deleted when their workflow has no
     nodes any more. While follow-ups of a workflow are pending, all of its rows stay: parts refer to each other, and
-    have nodes that are written later.
+    have nodes that are written later. Those of large results belong to no workflow (``_expire_results``).
     """
-    groups = Group.objects.using(alias)
+    first, behind = large_results.RANGE
+    groups = Group.objects.using(alias).exclude(group_id__gte=first, group_id__lt=behind)
     has_members = Exists(Node.objects.filter(group_id=OuterRef("group_id")))
     has_workflow = Exists(Node.objects.filter(root_id=OuterRef("root_id")))
     is_pending = Exists(_pending(OuterRef("root_id")))
@@ -313,7 +319,19 @@ def _expire_groups(before: datetime, limit: int, alias: str) -> Iterator[int]:
             for _, number, size, members, workflow, pending in batch
             if not (pending or (members if size else workflow))
         ]
-        yield groups.filter(id__in=old)._raw_delete(alias) if old else 0
+        if not old:
+            yield 0
+        for part in _parts(old, groups, "id", "body"):
+            yield groups.filter(id__in=part)._raw_delete(alias)
+
+
+def _expire_results(before: datetime, limit: int, alias: str) -> Iterator[int]:
+    """Delete the rows of large results whose tasks were never settled: their processes or workers died."""
+    first, behind = large_results.RANGE
+    rows = Group.objects.using(alias).filter(group_id__gte=first, group_id__lt=behind, created_at__lt=before)
+    while old := list(rows.order_by("group_id").values_list("group_id", flat=True)[:limit]):
+        for part in _parts(old, rows, "group_id", "body"):
+            yield rows.filter(group_id__in=part)._raw_delete(alias)
 
 
 def _expire_events(

@@ -6,7 +6,7 @@ also while the database is away.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from taskq import rates
@@ -76,7 +76,7 @@ def revoke_by_stamped_headers(
     if not terminate:
         words = f"headers {headers} flagged as revoked, but not terminated"
     else:
-        found = held or any(stamps.match(raw, wanted) for _, raw in _ended_before(state, written))
+        found = held or any(stamps.match_text(text, wanted) for _, text in _ended_before(state, written))
         words = f"headers {headers} {'revoked' if found else 'were not terminated'}"
     reply = _revoke_here(state, held, name) or {"ok": words}
     return reply if written else _write(state, revoking.by_stamps(wanted, state.node.store.alias), name, reply)
@@ -120,9 +120,9 @@ def _revoke_here(state: WorkerState, held: Collection[Request], signal: str) -> 
     return {"error": f"the {pool.name} pool can't end a running task: {names} revoked, not terminated"}
 
 
-def _ended_before(state: WorkerState, written: bool) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _ended_before(state: WorkerState, written: bool) -> Iterable[tuple[str, str]]:
     """Return ids and headers of tasks that may have ended by this command: by the database, before it came."""
-    return state.node.consumer.holdings.lately_revoked() if written else ()
+    return state.node.consumer.holdings.lately_terminated() if written else ()
 
 
 def _write(state: WorkerState, batches: revoking.Batches, signal: str, reply: dict[str, str]) -> Pending:

@@ -284,18 +284,18 @@ class Consumer(Intake):
         changed: set[int] = set()
         for message_id, flag in flags.items():
             if (request := self._by_message.get(message_id)) is not None and request.revoked != flag:
-                self.holdings.revoke(request, flag)
+                request.revoked = flag
                 changed.add(request.job)
         # Requests that have not started come back, and are refused with those that were not handed over.
         self._take_back_all()
         for request in [r for r in self._ready if r.revoked]:
             self._ready.remove(request)
             self._refused(request)
-        for request in self.running:
-            if request.revoked not in ("", "revoke"):
-                ended = self.pool.terminate(request.job, request.revoked)
-                if request.job in changed and not (ended or self.pool.supports_terminate):
-                    log_lines.task_not_terminated(request, self.pool.name)
+        for request in [r for r in self.running if r.revoked not in ("", "revoke")]:
+            if self.pool.terminate(request.job, request.revoked):
+                self.holdings.terminated(request)
+            elif request.job in changed and not self.pool.supports_terminate:
+                log_lines.task_not_terminated(request, self.pool.name)
         self.dispatch()
 
     def set_time_limits(self, task: TaskDefinition, hard: float | None, soft: float | None) -> None:

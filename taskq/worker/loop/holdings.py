@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from taskq.worker.pools.base import Pool
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 #: How often a copy is tried again that met a change of its dictionary.
 _TRIES = 100
-#: Seconds for which revoked tasks are remembered, and how many at most.
-_LATELY, _MOST_REVOKED = 5.0, 500
+#: Seconds for which terminated tasks are remembered; how many at most, and how many characters of their headers.
+_LATELY, _MOST_TERMINATED, _MOST_CHARACTERS = 60.0, 500, 1 << 20
 
 
 @dataclass(slots=True)
@@ -44,21 +44,26 @@ class Holdings:
     in_flight: InFlight
     #: How many tasks of each name have ended here.
     totals: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    #: Requests that were revoked here: when, the task's id, and the headers.
-    _revoked: deque[tuple[float, str, Mapping[str, Any]]] = field(default_factory=lambda: deque(maxlen=_MOST_REVOKED))
+    #: Requests that the pool was made to end: when, the task's id, and its headers if it has stamps.
+    _terminated: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=_MOST_TERMINATED))
 
-    def revoke(self, request: Request, how: str) -> None:
-        """Mark a request as one that is to be refused or terminated; ``how`` is as in ``Claimed.revoked``."""
-        request.revoked = how
-        self._revoked.append((time.monotonic(), request.id, request.headers.raw))
+    def terminated(self, request: Request) -> None:
+        """Remember a running request that the pool was made to end.
 
-    def lately_revoked(self) -> list[tuple[str, Mapping[str, Any]]]:
-        """Return the ids and headers of tasks that were revoked here just now, and may have ended since.
+        Its headers are kept as text: as objects they may take twenty times the memory.
+        """
+        now, kept = time.monotonic(), self._terminated
+        kept.append((now, request.id, request.message.headers if request.headers.raw.get("stamps") else ""))
+        while kept and (kept[0][0] < now - _LATELY or sum(len(text) for *_, text in kept) > _MOST_CHARACTERS):
+            kept.popleft()
+
+    def lately_terminated(self) -> list[tuple[str, str]]:
+        """Return the ids of tasks that the pool was made to end just now, and the headers of those with stamps.
 
         The database may tell a worker of it before the command comes that asks what has become of them.
         """
         since = time.monotonic() - _LATELY
-        return [(task_id, headers) for at, task_id, headers in _copied(lambda: list(self._revoked)) if at >= since]
+        return [(task_id, text) for at, task_id, text in _copied(lambda: list(self._terminated)) if at >= since]
 
     def all(self) -> list[Request]:
         """Return every request that this worker holds."""

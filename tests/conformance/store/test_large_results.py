@@ -192,13 +192,18 @@ def test_task_that_is_sent_again_under_its_id(alias: str, apart: int) -> None:
     assert texts(alias) == apart
 
 
-def test_row_of_a_run_that_was_never_settled_goes_by_its_age(alias: str) -> None:
+@pytest.mark.parametrize("kept", [timedelta(seconds=1), None])
+def test_row_of_a_run_that_is_not_settled_stays_for_a_day_however_long_runs_are_kept(
+    alias: str, settings: Any, kept: timedelta | None
+) -> None:
+    settings.TASKQ_RESULT_EXPIRES = settings.TASKQ_RESULT_FAILURE_EXPIRES = kept
     write_ahead(TEXT, "x")
     # A workflow that lives keeps none.
     Node.objects.using(alias).create(root_id="x", task_id="x", created_at=datetime.now(UTC))
+    Group.objects.using(alias).update(created_at=F("created_at") - timedelta(hours=23))
     sum(retention.sweep({}, alias))
     assert Group.objects.using(alias).exists()
-    Group.objects.using(alias).update(created_at=F("created_at") - timedelta(days=30))
+    Group.objects.using(alias).update(created_at=F("created_at") - timedelta(hours=2))
     sum(retention.sweep({}, alias))
     assert nothing_is_left(alias)
 

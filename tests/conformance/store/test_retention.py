@@ -75,6 +75,13 @@ def test_large_texts_are_deleted_in_short_transactions(alias: str, monkeypatch: 
     runs(alias, 3, finished_at=moment)
     assert [count for count in retention.sweep({}, alias, 100) if count] == [2, 1, 1, 4]
     assert left(alias) == []
+    for key in ("g", "result:"):
+        Group.objects.using(alias).bulk_create(
+            Group(group_id=f"{key}{length}", size=0, remaining=0, body="x" * length, created_at=ago(9 * DAY, alias))
+            for length in (40, 60, 99)
+        )
+    assert [count for count in retention.sweep({}, alias, 100) if count] == [2, 1, 2, 1]
+    assert not Group.objects.using(alias).exists()
 
 
 def test_every_state_has_its_age(alias: str) -> None:

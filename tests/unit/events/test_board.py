@@ -105,4 +105,5 @@ def test_letters_of_two_columns_move_no_column_away() -> None:
     line = board.line(board.rows(24)[0], 80)
     assert (columns(line), line[-8:]) == (80, "RECEIVED")
     assert (tail("ab午睡", 5), tail("ab午睡", 6), tail("午", 4)) == ("..睡 ", "ab午睡", "午  ")
+    assert (columns("ที่นี่"), columns("हिन्दी"), columns("a\u20dd")) == (2, 5, 1)
     assert (clipped("a午睡", 4), clipped("a午睡", 3), clipped("e\u0301e", 1)) == ("a午", "a午", "e\u0301")

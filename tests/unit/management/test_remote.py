@@ -71,7 +71,7 @@ def test_json_is_all_that_is_printed() -> None:
 def test_what_can_not_be_revoked_is_said(words: list[str], error: str) -> None:
     with pytest.raises(CommandError, match=error) as caught:
         run("taskcontrol", *words)
-    assert caught.value.returncode == 1
+    assert caught.value.returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,11 @@ class TestTaskpurge:
         assert control.discard_all(["hipri", "nothing waits here"]) == 1
         assert [message.queue for message in Message.objects.all()] == ["lopri"]
 
+    def test_a_text_is_the_name_of_one_queue(self) -> None:
+        send_task(add.name, (2, 2), queue="h")
+        assert control.purge("hipri") == 1
+        assert Message.objects.filter(queue="h").exists()
+
     def test_declared_queues_are_purged_after_a_yes(self, answer: Callable[[str], list[str]]) -> None:
         asked = answer("yes")
         out, _ = run("taskpurge")

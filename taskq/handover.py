@@ -102,8 +102,8 @@ class Outcome:
     ``state`` is SUCCESS, FAILURE, RETRY, REVOKED, IGNORED or REJECTED; ``requeue``
     belongs to REJECTED. ``result`` is encoded text: a value, or an exception as data.
     ``follow_ups`` are sent by the transaction that settles this run. ``memory`` is the resident size
-    of the process in KiB, 0 when unknown. A large value is ``stored_as`` the body of this Group row already, in
-    ``stored_size`` characters: ``result`` has its beginning, ``content_type`` the seal of the whole.
+    of the process in KiB, 0 when unknown. A large value is in a Group row already, whose key is
+    ``result_row``, in ``result_size`` characters: ``result`` has its beginning, ``content_type`` the seal of the whole.
     """
 
     job: int
@@ -118,8 +118,8 @@ class Outcome:
     arguments: str | None = None
     children: str | None = None
     memory: int = 0
-    stored_as: str = ""
-    stored_size: int = 0
+    result_row: str = ""
+    result_size: int = 0
     follow_ups: FollowUps = NO_FOLLOW_UPS
 
     @property

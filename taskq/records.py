@@ -297,7 +297,7 @@ class Settlement:
     Times are Unix times; ``runtime``, and how long the message ``waited`` until its task started, are in seconds.
     ``keep`` is false if the result is ignored. ``member`` tells whether the end counts for the group ``group_id``.
     ``shadow`` is the name that monitors show, of a task that ends without an Outcome.
-    ``stored_as`` and ``stored_size`` are those of the ``Outcome``: the Group row is deleted with any end.
+    ``result_row`` and ``result_size`` are those of the ``Outcome``: the Group row is deleted with any end.
     """
 
     message_id: int
@@ -323,22 +323,22 @@ class Settlement:
     children: str | None = None
     member: bool = False
     shadow: str | None = None
-    stored_as: str = ""
-    stored_size: int = 0
+    result_row: str = ""
+    result_size: int = 0
     follow_ups: FollowUps = NO_FOLLOW_UPS
 
     @property
     def size(self) -> int:
         """About how many characters are written with it."""
-        size, found = len(self.result or "") + len(self.traceback or "") + self.stored_size, self.follow_ups
+        size, found = len(self.result or "") + len(self.traceback or "") + self.result_size, self.follow_ups
         if found is not NO_FOLLOW_UPS:
             size += sum(len(e.body) for e in found.envelopes) + sum(len(rest.value) for rest in found.rests)
         return size
 
     @property
     def moves_result(self) -> bool:
-        """Whether the run gets the text ``stored_as``. The failure in place of a success has a result of its own."""
-        return bool(self.stored_as) and self.state == states.SUCCESS
+        """Whether the run gets the text of ``result_row``. A failure in place of a success has its own result."""
+        return bool(self.result_row) and self.state == states.SUCCESS
 
     @property
     def replaced(self) -> bool:

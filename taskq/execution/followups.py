@@ -75,7 +75,7 @@ def _continued(run: Run, outcome: Outcome) -> Outcome:
     except Exception as error:
         # As after a value that can't be stored, the run has no follow-ups.
         run.request.replacement = None
-        return replace(outcomes.failed(run, error), stored_as=outcome.stored_as)
+        return replace(outcomes.failed(run, error), result_row=outcome.result_row)
     return outcome
 
 

@@ -48,4 +48,4 @@ def written_ahead(run: Run, outcome: Outcome) -> Outcome:
     if not key:
         return outcome
     sealed = sealed_type(outcome.content_type, text, task_id, outcome.state)
-    return replace(outcome, result=text[:LIMIT], content_type=sealed, stored_as=key, stored_size=len(text))
+    return replace(outcome, result=text[:LIMIT], content_type=sealed, result_row=key, result_size=len(text))

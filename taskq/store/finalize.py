@@ -29,7 +29,7 @@ def write(engine: Engine, settlements: Sequence[Settlement]) -> set[str]:
     kept = sorted(by_end[End.KEPT] + by_end[End.KEPT_FOR_BODY], key=lambda s: s.task_id)
     seal_values(kept)
     newly_ended = engine.end_runs(kept) if kept else set()
-    large_results.move(engine, [s for s in kept if s.stored_as and s.task_id in newly_ended])
+    large_results.move(engine, [s for s in kept if s.result_row and s.task_id in newly_ended])
     newly_ended |= _delete_ignored(engine, by_end[End.DROPPED])
     newly_ended |= _finish_without_state(engine, by_end[End.WITHOUT_STATE] + by_end[End.REPLACED])
     _mark_kept_for_body(engine, [s.task_id for s in by_end[End.KEPT_FOR_BODY]])

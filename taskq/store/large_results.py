@@ -43,11 +43,11 @@ def move(engine: Engine, settlements: Sequence[Settlement]) -> None:
     Raises ``ValueError`` if a row is gone: the task then fails.
     """
     for s in settlements:
-        if s.moves_result and not engine.move_result(s.stored_as, s.task_id):
-            raise ValueError(f"The stored result of {s.task_id} is gone: the row {s.stored_as} was deleted.")
+        if s.moves_result and not engine.move_result(s.result_row, s.task_id):
+            raise ValueError(f"The stored result of {s.task_id} is gone: the row {s.result_row} was deleted.")
 
 
 def drop(engine: Engine, settlements: Iterable[Settlement]) -> None:
     """Delete the rows of results that are settled, or never will be, in the caller's transaction."""
-    if keys := sorted(s.stored_as for s in settlements if s.stored_as):
+    if keys := sorted(s.result_row for s in settlements if s.result_row):
         Group.objects.using(engine.alias).filter(group_id__in=keys)._raw_delete(engine.alias)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Case, F, Q, TextField, Value, When
@@ -33,15 +33,16 @@ _SMALL = Case(
 def mask_arguments(engine: Engine, settled: Sequence[Settlement]) -> None:
     """Mask sensitive arguments in the rows of settled tasks, in the caller's transaction.
 
-    Where the task has run, its settlement has ``arguments`` if some are sensitive. Of the others the rows are read.
-    Arguments that no main process opens are masked as a whole if some may be sensitive.
+    The rows are read, but for arguments that no main process opens. Where the task has run, its settlement has these as
+    its process has masked them. Of the others they are masked as a whole if some may be sensitive.
     """
+    shown = {(s.task_id, s.name): s.arguments for s in settled if s.arguments is not None}
     ids = sorted(s.task_id for s in settled if s.arguments is not None or s.started is None or s.name in tasks.guarded)
     for start in range(0, len(ids), _AT_ONCE):
-        _mask(engine, ids[start : start + _AT_ONCE])
+        _mask(engine, ids[start : start + _AT_ONCE], shown)
 
 
-def _mask(engine: Engine, ids: Sequence[str]) -> None:
+def _mask(engine: Engine, ids: Sequence[str], shown: Mapping[tuple[str, str], str]) -> None:
     runs = TaskRun.objects.using(engine.alias)
     rows = runs.filter(task_id__in=ids, arguments__isnull=False).order_by("task_id")
     large: list[str] = []
@@ -54,7 +55,9 @@ def _mask(engine: Engine, ids: Sequence[str]) -> None:
         named = sensitive_names("arguments") or Q()
         found = runs.filter(Q(name__in=tasks.guarded) | named, task_id__in=large)
         for task_id, name in found.values_list("task_id", "name"):
-            runs.filter(task_id=task_id).update(arguments=arguments.seal(arguments.ALL_MASKED, task_id, name))
+            text = arguments.seal(shown.get((task_id, name), arguments.ALL_MASKED), task_id, name)
+            # Most senders have masked them already.
+            runs.filter(~Q(arguments=text), task_id=task_id).update(arguments=text)
 
 
 def _sealed(masked: str | None, text: str, task_id: str, name: str) -> str | None:

@@ -28,10 +28,10 @@ class Ran:
         self.results = [repeat.delay(letter, 300_000) for letter in letters]
         held = [message for _ in letters for message in self._worker.take()]
         self.ends = sorted(self._worker.run(held), key=lambda end: [r.id for r in self.results].index(end.task_id))
-        assert all(end.stored_as for end in self.ends)
+        assert all(end.result_row for end in self.ends)
 
     def rows(self, alias: str, end: Settlement) -> Any:
-        return Group.objects.using(alias).filter(group_id=end.stored_as)
+        return Group.objects.using(alias).filter(group_id=end.result_row)
 
     def settle(self, alias: str) -> None:
         settle(self._worker.token, self.ends, alias)
@@ -59,8 +59,8 @@ def test_result_of_another_task_is_not_read(signed: str) -> None:
     ran = Ran(signed, "x", "y")
     one, other = ran.ends
     ran.rows(signed, one).update(group_id="mine")
-    ran.rows(signed, other).update(group_id=one.stored_as)
-    Group.objects.using(signed).filter(group_id="mine").update(group_id=other.stored_as)
+    ran.rows(signed, other).update(group_id=one.result_row)
+    Group.objects.using(signed).filter(group_id="mine").update(group_id=other.result_row)
     ran.settle(signed)
     for end in ran.ends:
         with pytest.raises(SignatureMismatch, match="altered"):
@@ -71,7 +71,7 @@ def test_altered_text_of_a_member_reaches_no_body(signed: str) -> None:
     result = chord([repeat.s("x", 300_000)], same.s()).delay()
     worker = WorkerHere(signed)
     ends = worker.run(worker.take())
-    Group.objects.using(signed).filter(group_id=ends[0].stored_as).update(body='"forged"')
+    Group.objects.using(signed).filter(group_id=ends[0].result_row).update(body='"forged"')
     settle(worker.token, ends, signed)
     worker.work()
     with pytest.raises(SignatureMismatch, match="altered"):

@@ -23,6 +23,7 @@ from taskq.calls.registry import tasks
 from taskq.canvas.maps import xmap
 from taskq.canvas.signature import Signature
 from taskq.exceptions import CannotRetry, EncodeError
+from taskq.messages import arguments
 from taskq.messages.arguments import ALL_MASKED
 from taskq.models import Error, Group, Message, Node, ScheduledMessage, TaskRun
 from taskq.store.large import keep
@@ -266,6 +267,38 @@ def test_arguments_that_are_too_large_to_be_looked_through_are_masked_as_a_whole
     for run in runs:
         with pytest.raises(CannotRetry, match="sensitive"):
             stored_arguments(run)
+
+
+@pytest.mark.parametrize("signing", [False, True])
+@pytest.mark.parametrize("known", [True, False])
+def test_large_arguments_of_tasks_that_run_are_shown_but_for_those_that_are_sensitive(
+    alias: str, settings: Any, known: bool, signing: bool
+) -> None:
+    settings.TASKQ_SIGNING = signing
+    large = "d" * 300_000
+    with _not_known(not known):
+        sent = login.apply_async((large, SECRET))
+        inside = carry.apply_async((large, login.si("ann", SECRET)))
+        again = tried_again.apply_async(({}, large))
+    worker = WorkerHere(alias)
+    while promote(100, alias) or Message.objects.using(alias).exists():
+        settle(worker.token, worker.run(keep(worker.take(), worker.token, 1 << 24, alias)), alias)
+    assert not _leaks(alias)
+    runs = {run.task_id: run for run in TaskRun.objects.using(alias).all()}
+    found = {task_id: stored(run) for task_id, run in runs.items()}
+    assert found[sent.id] == [large, "********"]
+    assert found[inside.id][0] == large
+    assert found[inside.id][1]["args"] == ["ann", "********"]
+    assert found[again.id] == [{}, "********"]
+
+
+def stored(run: TaskRun) -> list[Any]:
+    """Return the masked arguments in a row, whose seal is right if it has to have one."""
+    assert run.arguments is not None
+    arguments.verify(run.arguments, run.task_id, run.name)
+    found = arguments.from_text(run.arguments)
+    assert found.masked
+    return found.args
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)

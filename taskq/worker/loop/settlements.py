@@ -49,7 +49,7 @@ def ended(request: Request, outcome: Outcome, hostname: str) -> Settlement:
         settlement.waited = max(0.0, outcome.started - request.message.created)
     settlement.arguments = outcome.arguments
     settlement.children = outcome.children
-    settlement.stored_as, settlement.stored_size = outcome.stored_as, outcome.stored_size
+    settlement.result_row, settlement.result_size = outcome.result_row, outcome.result_size
     settlement.follow_ups = outcome.follow_ups
     for envelope in outcome.follow_ups.envelopes:
         if envelope.task_id == request.message.task_id:

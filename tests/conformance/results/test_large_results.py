@@ -29,7 +29,7 @@ def sizes() -> Iterator[Sizes]:
     found: Sizes = []
 
     def note(settled: Sequence[Settlement]) -> None:
-        found.extend((len(s.result or ""), bool(s.stored_as)) for s in settled)
+        found.extend((len(s.result or ""), bool(s.result_row)) for s in settled)
 
     log_lines.tasks_settled.subscribe(note)
     yield found

@@ -41,7 +41,7 @@ def claimed(*envelopes: Any) -> tuple[str, list[Claimed]]:
 def stored(message: Claimed, text: str = TEXT, **changes: Any) -> Any:
     """Return the end of a task whose result is in a row of its own."""
     key = write_ahead(text, message.task_id)
-    return ending(message, result=text[:10], stored_as=key, stored_size=len(text), **changes)
+    return ending(message, result=text[:10], result_row=key, result_size=len(text), **changes)
 
 
 def texts(alias: str) -> int:
@@ -121,7 +121,7 @@ def test_first_end_without_a_large_result_stays(alias: str) -> None:
 def test_row_that_is_gone_is_a_failure_that_says_so(alias: str) -> None:
     token, messages = claimed(envelope("x"), envelope("y"))
     ends = [stored(message) for message in messages]
-    Group.objects.using(alias).filter(group_id=ends[0].stored_as).delete()
+    Group.objects.using(alias).filter(group_id=ends[0].result_row).delete()
     assert len(settle(token, ends)) == 2
     found = {run.task_id: run for run in TaskRun.objects.using(alias).all()}
     assert (found["y"].state, found["y"].result) == (states.SUCCESS, TEXT)

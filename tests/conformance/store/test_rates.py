@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from django.db import connections, transaction
@@ -11,6 +12,7 @@ from taskq import clock
 from taskq.models import RateLimit
 from taskq.rates import Starts
 from taskq.store import rates
+from taskq.worker.duties.rate_limits import ClusterBucket
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,19 @@ def test_no_start_is_taken_twice(alias: str, now: list[float]) -> None:
     assert rates.take("shop.add", 50.0, 2.0).wait == pytest.approx(-2.0)
     now[0] += 100
     assert rates.take("shop.add", 50.0, 0.0).wait == 0.0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_start_as_many_as_the_rate_says(alias: str, now: list[float], workers: int) -> None:
+    begin, started = now[0], 0
+    buckets = [ClusterBucket(partial(rates.take, "shop.add", 50.0)) for _ in range(workers)]
+    while now[0] < begin + 20:
+        for bucket in buckets:
+            if count := bucket.free(now[0]):
+                bucket.take(count, now[0])
+                started += count
+        now[0] += 0.015
+    assert 950 <= started <= 1001
 
 
 def test_far_starts_are_not_taken(alias: str, now: list[float]) -> None:

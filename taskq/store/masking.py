@@ -37,7 +37,8 @@ def mask_arguments(engine: Engine, settled: Sequence[Settlement]) -> None:
     its process has masked them. Of the others they are masked as a whole if some may be sensitive.
     """
     shown = {(s.task_id, s.name): s.arguments for s in settled if s.arguments is not None}
-    ids = sorted(s.task_id for s in settled if s.arguments is not None or s.started is None or s.name in tasks.guarded)
+    # A task that its process refused was started, but did not run.
+    ids = sorted(s.task_id for s in settled if s.arguments is not None or not s.runtime or s.name in tasks.guarded)
     for start in range(0, len(ids), _AT_ONCE):
         _mask(engine, ids[start : start + _AT_ONCE], shown)
 

@@ -301,6 +301,16 @@ def stored(run: TaskRun) -> list[Any]:
     return found.args
 
 
+def test_arguments_of_a_message_that_is_refused_are_masked(alias: str) -> None:
+    with _not_known(True):
+        carry.apply_async((1, login.si("ann", SECRET)))
+        carry.apply_async(("d" * 300_000, login.si("ann", SECRET)))
+    Message.objects.using(alias).update(body="no JSON")
+    _work(alias)
+    assert set(TaskRun.objects.using(alias).values_list("state", flat=True)) == {"FAILURE"}
+    assert not _leaks(alias)
+
+
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_rejected_message_is_logged_without_its_arguments(alias: str, lines: Callable[[], str]) -> None:
     with _not_known(True):

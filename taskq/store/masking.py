@@ -75,6 +75,6 @@ def _masked(name: str, text: Any) -> str | None:
     try:
         args, kwargs, *_ = json.loads(text)
         found = masking.shown(name, args, kwargs)
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except Exception:  # the row may hold anything, and no error of it may cost the settlements of others
         return None
     return text if found is None or [*found] == [args, kwargs] else json.dumps([*found, {"masked": True}])

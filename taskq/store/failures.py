@@ -41,7 +41,7 @@ def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
         part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
         runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
         known = runs.values_list("id", "task_id", "name")
-        found += [_failure(number, name, part[task_id], seen) for number, task_id, name in known]
+        found += [_failure(number, name, part[key], seen) for number, key, name in known if key in part]
     if found:
         _write(engine, sorted(found, key=lambda row: row[0].run_id))
 

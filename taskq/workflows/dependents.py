@@ -67,7 +67,8 @@ def _walk(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
         after = [*reversed(as_list(options.get("chain"))), *as_list(options.get("link"))]
         if kind == TASK:
             if options.get("task_id"):
-                yield Unreachable(options["task_id"], sig["task"], _group_that_counts(options))
+                # As rows have it: another program may have written a number.
+                yield Unreachable(str(options["task_id"]), sig["task"], _group_that_counts(options))
         elif kind == CHORD:
             after = [*_listed(kwargs.get("header")), body_of(sig), *after]
         else:
@@ -77,7 +78,7 @@ def _walk(sigs: Iterable[Sig]) -> Iterator[Unreachable]:
 
 def _group_that_counts(options: Mapping[str, Any]) -> str:
     """Return the group that counts a task, if it was sent: sending writes ``group_index`` into the options."""
-    return options.get("group_id") or "" if options.get("group_index") is not None else ""
+    return str(options.get("group_id") or "") if options.get("group_index") is not None else ""
 
 
 def _listed(header: Any) -> list[Sig]:

@@ -78,3 +78,8 @@ def test_failing_tasks_of_a_body_are_its_first_tasks_with_their_errbacks() -> No
     assert errbacks_of(both) == [("b", ["a"]), ("c", ["a", "d"])]
     inner = chord([b.clone().on_error(d)], c.clone().on_error(e))
     assert errbacks_of(inner) == [("c", ["e"])]
+
+
+def test_ids_that_are_numbers_are_as_rows_have_them() -> None:
+    sig = {"task": "t", "args": [], "kwargs": {}, "options": {"task_id": -1, "group_id": 7, "group_index": 0}}
+    assert dependents({"callbacks": [sig]}) == [Unreachable("-1", "t", "7")]

@@ -59,20 +59,20 @@ def message_apart(row: Row) -> tuple[Row, Statements]:
 
 def run_apart(row: Row) -> tuple[Row, Statements]:
     """The same for a run alone."""
-    text = row[_ARGUMENTS]
-    if not _is_large(text):
-        return row, []
-    key = _new_key()
-    return _with(row, _ARGUMENTS, key), [(_INSERT_FOR_RUN, [key, text, row[_TASK_ID], key.encode()])]
+    return _row_apart(row, _ARGUMENTS, _INSERT_FOR_RUN, row[_TASK_ID])
 
 
 def group_apart(row: Row) -> tuple[Row, Statements]:
     """The same for a group."""
-    text = row[_GROUP_BODY]
+    return _row_apart(row, _GROUP_BODY, _INSERT_FOR_GROUP, row[_GROUP_ID])
+
+
+def _row_apart(row: Row, place: int, insert: str, own_id: str) -> tuple[Row, Statements]:
+    text = row[place]
     if not _is_large(text):
         return row, []
     key = _new_key()
-    return _with(row, _GROUP_BODY, key), [(_INSERT_FOR_GROUP, [key, text, row[_GROUP_ID], key.encode()])]
+    return _with(row, place, key), [(insert, [key, text, own_id, key.encode()])]
 
 
 def each(apart_one: Callable[[Row], tuple[Row, Statements]], rows: Sequence[Row]) -> tuple[list[Row], Statements]:

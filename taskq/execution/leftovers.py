@@ -1,6 +1,6 @@
 """State of the process and of the thread that a task may change for the tasks after it, and that is restored.
 
-The states are compared with a baseline before another task runs, when the child becomes idle, and otherwise every five
+The states are compared with a baseline before another task runs, when the child becomes idle, and otherwise every 50
 milliseconds at most: a run of short tasks of one name pays little for it. The table in
 ``docs/topics/clean-tasks.md`` lists these states, and those that are left as they are.
 """
@@ -58,7 +58,7 @@ _SIGNALS = [
 _TIMERS = [getattr(signal, name) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, name)]
 _NO_TIMER = (0.0, 0.0)
 #: Seconds between two comparisons, at least, while one task runs again and again.
-_BETWEEN = 0.005
+_BETWEEN = 0.05
 
 
 class State(NamedTuple):
@@ -227,7 +227,7 @@ class Baseline:
             self.restore()
 
     def after(self, delivery: Delivery) -> None:
-        """Compare, unless that was done less than five milliseconds ago."""
+        """Compare, unless that was done less than 50 milliseconds ago."""
         self._ran = delivery
         if time.monotonic() >= self._next:
             self.restore()

@@ -259,7 +259,7 @@ class WorkerNode:
                     self._has_room = False
                     self.consumer.dispatch()
                     self._end_if_idle()
-                self.consumer.post_ends()
+                self.consumer.post_ends(gather=self.consumer.ends_soon)
         finally:
             self._finish()
         return self.status

@@ -378,14 +378,14 @@ class Consumer(Intake):
         return bool(self._in_flight or self._committing)
 
     @property
-    def running(self) -> list[Request]:
-        """The requests that the pool has."""
-        return list(self._in_flight)
-
-    @property
     def held(self) -> int:
         """How many requests run, or wait for a slot."""
         return len(self._ready) + len(self._in_flight) + len(self._committing)
+
+    @property
+    def ends_soon(self) -> bool:
+        """Whether more tasks will end very soon: all slots have short ones, and more wait for a slot."""
+        return bool(self._ready) and self.policy.mean < LONG
 
     @property
     def capacity(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -230,3 +231,49 @@ def test_progress_of_a_task_whose_result_is_ignored_goes_to_a_run_that_is_there(
     (delivery,) = bench.pool.slots[0].deliveries
     bench.consumer.report(Report(delivery.job, delivery.task_id, "PROGRESS", "{}", at=2.0))
     assert len(bench.asked("report")) == told
+
+
+# -- posting ends
+
+
+def test_ends_are_gathered_while_short_tasks_wait_for_a_slot(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("taskq.worker.loop.intake.time", SimpleNamespace(monotonic=lambda: now))
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(400)])
+    assert bench.consumer.ends_soon
+
+    def post() -> int:
+        bench.consumer.post_ends(gather=bench.consumer.ends_soon)
+        return sum(len(ends) for method, (ends, *_) in bench.calls if method == "add")
+
+    bench.end(0)
+    assert post() == 1
+    bench.end(0)
+    bench.end(1)
+    now += 0.009
+    assert post() == 1
+    now += 0.002
+    assert post() == 3
+    bench.end(0)
+    bench.consumer.stop()  # nothing waits any more
+    assert post() == 4
+
+
+def test_ends_of_long_tasks_and_of_the_last_ones_are_posted_at_once() -> None:
+    bench = Bench(1)
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(3)])
+    # What waits is of unknown length.
+    assert len(bench.consumer.running) == 1
+    assert not bench.consumer.ends_soon
+    bench.end(runtime=0.001)
+    assert not bench.consumer.ends_soon  # both fit into the slot
+
+
+def test_gathered_ends_are_posted_when_the_worker_ends(bench: Bench) -> None:
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(400)])
+    bench.consumer.post_ends(gather=True)
+    bench.end(0)
+    bench.consumer.post_ends(gather=True)
+    assert not [call for call in bench.calls if call[0] == "add"]
+    bench.consumer.post_ends()
+    assert [len(ends) for method, (ends, *_) in bench.calls if method == "add"] == [1]

@@ -1,9 +1,8 @@
 """The contract of an engine, and the code that all engines share.
 
-An engine is a set of statements on one database alias, each of them made once and
-run on the calling thread's connection. It holds no connection and no state. Whether
-there is a transaction is the caller's business (``taskq.store``), except where a
-method says that it is one statement or one transaction by itself.
+An engine is a set of statements on one database alias, each of them made once and run on the calling thread's
+connection. It holds no connection and no state. Whether there is a transaction is the caller's business
+(``taskq.store``), except where a method says that it is one statement or one transaction by itself.
 
 Rows go in as documents: a list of rows is one JSON parameter that the database
 takes apart, or ``executemany`` where that is quicker.
@@ -183,7 +182,7 @@ class Engine:
         raise NotImplementedError
 
     def notify(self, channel: str, names: Collection[str]) -> None:
-        """Wake those who wait for ``names``, at commit. Does nothing where the database can't."""
+        """Wake those who wait for ``names``, at commit, if ``TASKQ_NOTIFY`` is on and the database can."""
 
     # -- claiming
 
@@ -351,6 +350,10 @@ class Engine:
     def message_listener(self) -> Listener:
         """Return a listener for new messages; names are queues."""
         return AdaptiveListener()
+
+    def store_thread_listener(self) -> Listener:
+        """Return a listener for new messages, for the store thread of a worker. It may use that thread's connection."""
+        return self.message_listener()
 
     def result_listener(self) -> Listener:
         """Return a listener for settled tasks; names are task ids."""

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from functools import lru_cache
 from hashlib import blake2b
 
+#: The channels of notifications: of queues, for workers, and of tasks that have ended, for those who wait.
+MESSAGE_CHANNEL, RESULT_CHANNEL = "taskq_message", "taskq_result"
 #: PostgreSQL takes payloads of less than 8,000 bytes.
 _LONGEST = 7900
 

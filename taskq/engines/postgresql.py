@@ -21,14 +21,13 @@ from taskq.records import DuePlace, Moment, Settlement
 from . import functions, marks
 from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, SCHEDULED_NAME
 from .listeners import Listener
+from .marks import MESSAGE_CHANNEL, RESULT_CHANNEL
 from .notifications import PostgresqlListener
 from .postgresql_claims import ClaimingEngine
 
 logger = get_logger("taskq.engines")
 # What a listener sends to itself at its start, and for how long it waits for that.
 _TEST, _TEST_SECONDS = "\x1ftest", 1.0
-MESSAGE_CHANNEL = "taskq_message"
-RESULT_CHANNEL = "taskq_result"
 
 _MESSAGE_TYPES = (
     "queue text, task_id text, name text, priority int, headers text, body text, content_type text, "
@@ -282,6 +281,8 @@ class PostgresqlEngine(ClaimingEngine):
             cursor.execute(single if alone else sql, params)
 
     def notify(self, channel: str, names: Collection[str]) -> None:
+        if not settings.NOTIFY:
+            return
         with self.cursor() as cursor:
             cursor.execute("SELECT pg_catalog.pg_notify(%s::text, %s::text)", [channel, marks.payload(names)])
 

@@ -6,15 +6,13 @@ The database lies on this machine, so this machine's clock is its clock.
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
-
-from django.db import connections
 
 from taskq.models.fields import OCTETS, WHOLE
 from taskq.records import NEVER, Claimed, DuePlace, Moment, Settlement
@@ -26,13 +24,16 @@ from .base import (
     MESSAGE_COLUMNS,
     NODE_COLUMNS,
     RUN_COLUMNS,
+    SCHEDULED_NAME,
     Engine,
     unix_now,
 )
 from .claim_columns import claim_columns
-from .inotify import Watch
 from .listeners import Listener
+from .marks import MESSAGE_CHANNEL
+from .sqlite_listeners import SqliteListener, StoreThreadListener, note_own
 
+_QUEUE = MESSAGE_COLUMNS.split(", ").index("queue")
 #: Where the rows of messages and runs have moments.
 _MESSAGE_MOMENTS = (12,)
 _RUN_MOMENTS = (9, 11)
@@ -103,11 +104,20 @@ _CLAIM = (
 )
 
 
+@lru_cache(maxsize=16)
+def _second(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None).isoformat(" ")
+
+
 def _text(unix: float | None) -> str | None:
-    """Return a Unix time as Django stores times on SQLite."""
+    """Return a Unix time as Django stores times on SQLite. Each task has some: most are of the same few seconds."""
     if unix is None:
         return None
-    return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+    seconds = math.floor(unix)
+    microseconds = round((unix - seconds) * 1e6)
+    if microseconds == 1_000_000:
+        return _second(seconds + 1) + ".000000"
+    return f"{_second(seconds)}.{microseconds:06}"
 
 
 def _unix(text: str) -> float:
@@ -125,76 +135,6 @@ def _with_times(row: Sequence[Any], places: Sequence[int], now: float) -> list[A
         moment = values[place], values[place + 1]
         values[place : place + 2] = [None if moment == NEVER else _time(moment, now)]
     return values
-
-
-#: Seconds between two questions: for a while after the file was written, and otherwise.
-_AWAKE, _ASLEEP, _UNWATCHED = 0.001, 0.05, 0.0025
-#: Seconds from a write to the log until its commit can be seen, at most: there may be an fsync between.
-_COMMIT = 0.1
-
-
-class SqliteListener(Listener):
-    """Sees any other connection's commit by a number that SQLite keeps; asking costs microseconds.
-
-    Linux says when the write-ahead log is written, and then it is asked more often,
-    because what is written can be read only a little later. Elsewhere it is asked all
-    the time.
-    """
-
-    direct = True
-
-    def __init__(self, alias: str) -> None:
-        wrapper = connections[alias]
-        name: str = wrapper.get_connection_params()["database"]
-        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
-        self._errors = wrapper.wrap_database_errors
-        with self._errors:
-            self._connection = sqlite3.connect(
-                name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
-            )
-            self._version = self._ask()
-            self._awake_until = 0.0
-            self._watch = self._watched()
-
-    def _ask(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _watched(self) -> Watch | None:
-        """Return a watch on the database's files, or ``None`` where there is none, as for one in memory."""
-        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
-        try:
-            # The log is there as long as this connection is: it has read.
-            return Watch([f"{path}-wal"]) if path else None
-        except OSError:
-            return None
-
-    @property
-    def interval(self) -> float:  # type: ignore[override]
-        """Seconds after which to ask again."""
-        if self._watch is None:
-            return _UNWATCHED
-        return _AWAKE if time.monotonic() < self._awake_until else _ASLEEP
-
-    def fileno(self) -> int:
-        """Return the descriptor of the watch, if there is one."""
-        return -1 if self._watch is None else self._watch.fileno()
-
-    def poll(self) -> set[str] | None:
-        """Return ``None`` if another connection has committed since the last call."""
-        if self._watch is not None and self._watch.take():
-            self._awake_until = time.monotonic() + _COMMIT
-        with self._errors:
-            version = self._ask()
-        if version == self._version:
-            return set()
-        self._version = version
-        return None
-
-    def close(self) -> None:
-        """Close the connection and the watch."""
-        if self._watch is not None:
-            self._watch.close()
-        self._connection.close()
 
 
 class SqliteEngine(Engine):
@@ -244,6 +184,7 @@ class SqliteEngine(Engine):
                 cursor.execute(_INSERT_SCHEDULED, [*values, _time(due, now)])
             for statement, params in texts:
                 cursor.execute(statement, params)
+        note_own([SCHEDULED_NAME if due is not None else message[_QUEUE]])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
         now = unix_now()
@@ -344,8 +285,16 @@ class SqliteEngine(Engine):
                 cursor.execute(f"PRAGMA wal_autocheckpoint = {_MOST_IN_LOG}")
             cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
+    def notify(self, channel: str, names: Collection[str]) -> None:
+        """See ``base.Engine``. Others see the commit; this is for the store thread, which does not see its own."""
+        if channel == MESSAGE_CHANNEL:
+            note_own(names)
+
     def message_listener(self) -> Listener:
         return SqliteListener(self.alias)
+
+    def store_thread_listener(self) -> Listener:
+        return StoreThreadListener(self.alias)
 
     def result_listener(self) -> Listener:
         return SqliteListener(self.alias)

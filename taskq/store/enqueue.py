@@ -17,13 +17,11 @@ from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.marks import MESSAGE_CHANNEL
 from taskq.messages import arguments
 from taskq.messages.announcing import report
 from taskq.messages.serializers import to_json
 from taskq.records import Envelope
-
-#: The channel on which workers listen for the names of queues.
-MESSAGE_CHANNEL = "taskq_message"
 
 
 def enqueue_one(envelope: Envelope, alias: str | None = None) -> None:
@@ -109,7 +107,7 @@ def report_on_commit(engine: Engine, envelopes: Sequence[Envelope]) -> None:
 
 def wake(engine: Engine, names: set[str]) -> None:
     """Wake the workers of the queues ``names`` at commit, with one notification."""
-    if settings.NOTIFY and names:
+    if names:
         engine.notify(MESSAGE_CHANNEL, sorted(names))
 
 

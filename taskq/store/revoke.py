@@ -17,6 +17,7 @@ from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
 from taskq.engines.claim_columns import MOST
+from taskq.engines.marks import MESSAGE_CHANNEL
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
 from taskq.models import Group, Message, Node, ScheduledMessage, TaskRun
@@ -28,7 +29,6 @@ from taskq.workflows.followups import complete
 
 from . import log_lines, revocations
 from .authenticity import readable
-from .enqueue import MESSAGE_CHANNEL
 from .sealed_workflows import iterate_places, read_places
 from .settle import write_ends
 from .texts import without_texts
@@ -192,8 +192,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
         write_revoked(engine, waiting, unsent)
         if claimed:
             Message.objects.using(alias).filter(id__in=claimed).update(revoked=terminate or "revoke")
-            if settings.NOTIFY:
-                engine.notify(MESSAGE_CHANNEL, [REVOKED_NAME])
+            engine.notify(MESSAGE_CHANNEL, [REVOKED_NAME])
     return len(found)
 
 

@@ -20,6 +20,7 @@ from taskq import states
 from taskq.calls.registry import tasks
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
+from taskq.engines.marks import RESULT_CHANNEL
 from taskq.exceptions import EncodeError
 from taskq.messages.exception_data import encode_exception
 from taskq.messages.protocol import seal
@@ -39,9 +40,6 @@ from .sealed_values import seal_values
 from .texts import without_texts
 from .transactions import repeated
 from .workflow_rows import DatabaseWorkflows
-
-#: The channel on which waiters listen for task ids.
-RESULT_CHANNEL = "taskq_result"
 
 
 def settle(token: str, settlements: Sequence[Settlement], alias: str | None = None) -> set[int]:
@@ -197,7 +195,7 @@ def _try_again(engine: Engine, retried: Sequence[Settlement]) -> None:
 def wake_waiters(engine: Engine, task_ids: Iterable[str]) -> None:
     """Notify those who wait for the results of tasks, when the caller's transaction is committed."""
     ids = list(task_ids)
-    if ids and settings.NOTIFY:
+    if ids:
         engine.notify(RESULT_CHANNEL, ids)
 
 

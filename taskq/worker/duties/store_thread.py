@@ -177,9 +177,9 @@ class StoreThread(threading.Thread):
             poll.register(listener.fileno(), select.POLLIN)
         while (left := deadline - time.monotonic()) > 0:
             pause = left if listener.interval is None else min(left, listener.interval)
-            if poll.poll(max(1, round(pause * 1000))):
-                return
-            if listener.interval is not None and self._poll_listener(listener):
+            ready = [fd for fd, _ in poll.poll(max(1, round(pause * 1000)))]
+            # The listener's descriptor may be ready though nothing has changed for the duties.
+            if self.calls.fileno() in ready or self._poll_listener(listener):
                 return
 
     def mark_useful(self) -> None:
@@ -190,7 +190,7 @@ class StoreThread(threading.Thread):
     def _listen(self) -> Listener:
         if self._listener is None:
             engine = for_alias(self.alias)
-            self._listener = engine.message_listener()
+            self._listener = engine.store_thread_listener()
             if self._listener.direct:
                 engine.make_steady()
             self.on_connected()

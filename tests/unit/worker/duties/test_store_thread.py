@@ -48,7 +48,7 @@ def listeners(monkeypatch: pytest.MonkeyPatch) -> list[Listener]:
         made[-1].poll = lambda: set()  # type: ignore[method-assign]
         return made[-1]
 
-    monkeypatch.setattr(for_alias("default"), "message_listener", listener)
+    monkeypatch.setattr(for_alias("default"), "store_thread_listener", listener)
     monkeypatch.setattr(store_thread, "_LONGEST_PAUSE", 0.001)
     return made
 
@@ -141,7 +141,7 @@ def test_finish_ends_the_store_thread_while_there_is_no_database(
     def last() -> None:
         raise OperationalError("no server")
 
-    monkeypatch.setattr(for_alias("default"), "message_listener", listener)
+    monkeypatch.setattr(for_alias("default"), "store_thread_listener", listener)
     thread.duties = [Duty()]
     thread.start()
     wait_until(lambda: thread.failures >= 2, what="it to try again")

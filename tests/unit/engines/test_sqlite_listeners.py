@@ -1,0 +1,105 @@
+"""What a worker's store thread hears on SQLite: the commits of others, and what its own transactions notify of."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from django.db import connections, transaction
+
+from taskq.engines import for_alias
+from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.listeners import Listener
+from taskq.engines.marks import mark
+from taskq.store import claim, requeue
+from taskq.store.enqueue import enqueue, enqueue_one
+from tests.support.envelopes import envelope
+
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def listener(alias: str) -> Iterator[Listener]:
+    listener = for_alias(alias).store_thread_listener()
+    listener.poll()
+    yield listener
+    listener.close()
+
+
+def elsewhere(alias: str, call: Callable[[], object]) -> None:
+    """Make a call in another thread, whose connection is another."""
+
+    def run() -> None:
+        try:
+            call()
+        finally:
+            connections[alias].close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_commits_of_other_connections_are_heard_once(alias: str, listener: Listener) -> None:
+    elsewhere(alias, lambda: enqueue_one(envelope()))
+    assert listener.poll() is None
+    assert listener.poll() == set()
+
+
+def test_own_commits_are_heard_by_what_they_notify_of(alias: str, listener: Listener) -> None:
+    enqueue([envelope(queue="a"), envelope(queue="b"), envelope(queue="c", delay=60)])
+    assert listener.poll() == {mark("a"), mark("b"), mark(SCHEDULED_NAME)}
+    enqueue_one(envelope(queue="d"))
+    assert listener.poll() == {mark("d")}
+    enqueue_one(envelope(queue="d", delay=60))
+    assert listener.poll() == {mark(SCHEDULED_NAME)}
+    (message,) = claim.claim("a", 1, "token", alias)
+    assert listener.poll() == set()
+    requeue.requeue("token", [message.id], alias)
+    assert listener.poll() == {mark("a")}
+    assert listener.poll() == set()
+
+
+def test_own_messages_are_heard_without_notifications(alias: str, listener: Listener, settings: object) -> None:
+    settings.TASKQ_NOTIFY = False  # type: ignore[attr-defined]
+    enqueue([envelope(queue="a")])
+    assert listener.poll() == {mark("a")}
+
+
+def test_commit_of_another_that_the_thread_has_read_already_is_heard(alias: str, listener: Listener) -> None:
+    elsewhere(alias, lambda: enqueue_one(envelope(queue="a")))
+    assert len(claim.claim("a", 5, "token", alias)) == 1
+    enqueue_one(envelope(queue="b"))
+    assert listener.poll() is None
+
+
+def test_names_of_a_transaction_that_was_rolled_back_do_no_harm(alias: str, listener: Listener) -> None:
+    with transaction.atomic(using=alias):
+        enqueue([envelope(queue="a")])
+        transaction.set_rollback(True, using=alias)
+    assert listener.poll() in (set(), {mark("a")})
+
+
+def test_commits_before_a_new_connection_are_heard_and_those_after_it(alias: str, listener: Listener) -> None:
+    connections[alias].close()
+    elsewhere(alias, lambda: enqueue_one(envelope(queue="a")))
+    assert listener.poll() is None
+    assert listener.poll() == set()
+    elsewhere(alias, lambda: enqueue_one(envelope(queue="a")))
+    # The new log is watched too.
+    assert listener.wait(60) is None
+
+
+def test_closed_listener_leaves_the_connection_to_the_thread(alias: str) -> None:
+    listener = for_alias(alias).store_thread_listener()
+    listener.close()
+    enqueue_one(envelope())
+    assert connections[alias].connection is not None
+
+
+def test_other_threads_keep_nothing_of_what_they_send(alias: str, listener: Listener) -> None:
+    elsewhere(alias, lambda: [enqueue_one(envelope(queue=f"q{n}")) for n in range(3)])
+    assert listener.poll() is None
+    assert listener.poll() == set()

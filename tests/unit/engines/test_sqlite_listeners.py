@@ -9,9 +9,8 @@ import pytest
 from django.db import connections, transaction
 
 from taskq.engines import for_alias
-from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.listeners import Listener
-from taskq.engines.marks import mark
+from taskq.engines.marks import SCHEDULED_NAME, mark
 from taskq.store import claim, requeue
 from taskq.store.enqueue import enqueue, enqueue_one
 from tests.support.envelopes import envelope

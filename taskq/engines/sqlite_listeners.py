@@ -82,10 +82,14 @@ class SqliteListener(Listener):
         self._version = version
         return None
 
+    def _end_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
+
     def close(self) -> None:
         """Close the connection and the watch."""
-        if self._watch is not None:
-            self._watch.close()
+        self._end_watch()
         self._connection.close()
 
 
@@ -124,16 +128,14 @@ class StoreThreadListener(SqliteListener):
 
     def _reconnect(self) -> None:
         """Take over the thread's new connection, whose number says nothing of commits before it."""
-        if self._watch is not None:
-            self._watch.close()
+        # The old log may have gone with the old connection.
+        self._end_watch()
         with self._wrapper.wrap_database_errors:
             self._connection = self._connect()
             self._version = self._ask()
-            # The old log may have gone with the old connection.
             self._watch = self._watched()
 
     def close(self) -> None:
-        """Close the watch; the connection is the thread's."""
-        if self._watch is not None:
-            self._watch.close()
+        """End the watch; the connection is the thread's."""
+        self._end_watch()
         del _own.marks

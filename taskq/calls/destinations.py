@@ -19,14 +19,14 @@ from . import registry
 
 def entries() -> Iterator[routing.RouteEntry]:
     """Yield the entries of ``TASKQ_ROUTES``, also of routes that it names by an import path."""
-    for router in routing.compiled(settings.ROUTES):
+    for router in routing.make_routers(settings.ROUTES):
         if isinstance(router, routing.PatternRouter):
             yield from router.entries
 
 
 def only_entries() -> bool:
     """Tell whether ``TASKQ_ROUTES`` has no function, which could return any queue."""
-    return all(isinstance(router, routing.PatternRouter) for router in routing.compiled(settings.ROUTES))
+    return all(isinstance(router, routing.PatternRouter) for router in routing.make_routers(settings.ROUTES))
 
 
 def unmatched() -> list[str]:

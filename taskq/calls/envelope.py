@@ -12,7 +12,7 @@ from typing import Any
 from taskq.conf import settings
 from taskq.messages import protocol, routing, tracing
 from taskq.messages.protocol.options import check_limit_order
-from taskq.messages.reprs import described
+from taskq.messages.reprs import repr_for_error
 from taskq.messages.routing import Route
 from taskq.records import Envelope
 
@@ -125,7 +125,7 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     found = list(given) if several else [given]
     for sig in found:
         if not isinstance(sig, Mapping) or "task" not in sig:
-            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {described(sig)}.")
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {repr_for_error(sig)}.")
     return found or None
 
 
@@ -169,4 +169,4 @@ def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
     if options.get("root_id") is None:
         options["root_id"] = parent.root_id or parent.id
     if "traceparent" in parent.message or "sentry-trace" in parent.message:
-        tracing.put(tracing.carried(parent.message), options)
+        tracing.add_trace(tracing.trace_of(parent.message), options)

@@ -1,4 +1,4 @@
-"""The queues that routes and tasks name, for advice about names that fit nothing. Functions are not called.
+"""The queues that ``TASKQ_ROUTES`` and tasks name, for advice about wrong names. No router function is called.
 
 Called by the checks, and by a worker for its ``-Q``.
 """
@@ -35,7 +35,7 @@ def unmatched() -> list[str]:
 
 
 def named_queues() -> Iterator[tuple[str, str]]:
-    """Yield each queue that a route or a task names: what names it, and the name of the queue."""
+    """Yield pairs: the route or task that names a queue, and the name of the queue."""
     for entry in entries():
         if queue := (entry.route or {}).get("queue"):
             yield f"TASKQ_ROUTES[{entry.text!r}]", _name(queue)

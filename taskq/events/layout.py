@@ -43,7 +43,7 @@ def received(requests: Iterable[Request], at: str) -> Iterator[str]:
     """Yield ``task-received`` for each request."""
     for request in requests:
         headers = request.headers
-        args, kwargs = masking.believed(request.name, headers.argsrepr, headers.kwargsrepr)
+        args, kwargs = masking.trusted_reprs(request.name, headers.argsrepr, headers.kwargsrepr)
         yield (
             f'{{"type":"task-received","uuid":{_quoted(request.message.task_id)},'
             f'"name":{_quoted(headers.shadow or request.name)},"args":{_quoted(args)},"kwargs":{_quoted(kwargs)},'

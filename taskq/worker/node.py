@@ -160,7 +160,7 @@ class WorkerNode:
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
             self.redeliveries, UnknownTasks(alias, lambda: self.source.queues),
-            Parts(self.lease, alias), Maintenance(self.lease, alias), self.statistics,
+            Parts(self.lease, alias, self.store.calls.wake), Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers

@@ -76,16 +76,16 @@ class SqliteListener(Listener):
         self._version = version
         return None
 
-    def close(self) -> None:
-        """Close the connection and the watch."""
-        self._unwatch()
-        self._connection.close()
-
-    def _unwatch(self) -> None:
+    def _end_watch(self) -> None:
         # Never twice: by then another file may have the descriptor's number.
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
+
+    def close(self) -> None:
+        """Close the connection and the watch."""
+        self._end_watch()
+        self._connection.close()
 
 
 def _version(connection: Any) -> int:
@@ -134,7 +134,7 @@ class StoreThreadListener(SqliteListener):
             heard = super().poll()
         else:
             # A new connection, whose number says nothing of commits before it. Its log may be another file, too.
-            self._unwatch()
+            self._end_watch()
             self._attach()
         # Only now: after an error they are still to be told.
         own, _own.marks = _own.marks, set()
@@ -142,5 +142,5 @@ class StoreThreadListener(SqliteListener):
 
     def close(self) -> None:
         """Close the watch; the connection is the thread's."""
-        self._unwatch()
+        self._end_watch()
         del _own.marks

@@ -15,7 +15,7 @@ from django.db.models import Model, QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.claim_columns import MOST
+from taskq.engines.claim_columns import CLAIMED_SIZE
 from taskq.engines.marks import MESSAGE_CHANNEL
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
@@ -178,7 +178,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
             ids = [number for (kind, number), token in found.items() if kind is model and not token]
             rows: QuerySet[Any] = model._base_manager.using(alias).filter(id__in=ids)
             # Large messages are not read: their dependents are looked up in the rows.
-            waiting += map(readable, without_texts(rows, MOST))
+            waiting += map(readable, without_texts(rows, CLAIMED_SIZE))
             rows.delete()
         write_revoked(engine, waiting, unsent)
         if claimed:

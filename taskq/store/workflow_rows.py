@@ -212,7 +212,7 @@ class DatabaseWorkflows:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
         nodes = [self._placed(n) for n in nodes] if self._next else list(nodes)
         if added := seal_nodes(n for n in nodes if n.task_id in new):
-            now = self._engine.present()
+            now = self._engine.now_expression()
             try:
                 self._nodes.bulk_create(
                     [Node(**dict(zip(Place._fields, row, strict=True)), created_at=now) for row in added]

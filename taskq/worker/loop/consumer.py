@@ -22,7 +22,7 @@ from taskq.worker.pools.base import LostChild, Pool, Slot
 
 from . import last_starts, returns, settlements
 from .autoscale import Autoscaler
-from .intake import Intake
+from .intake import GATHER, Intake
 from .prefetch import LONG, STUCK, PrefetchPolicy
 from .request import Limits, Request, is_limited, time_limits
 
@@ -384,8 +384,8 @@ class Consumer(Intake):
 
     @property
     def ends_soon(self) -> bool:
-        """Whether more tasks will end very soon: all slots have short ones, and more wait for a slot."""
-        return bool(self._ready) and self.policy.mean < LONG
+        """Whether more tasks end within ``GATHER`` seconds: all slots have such short ones, and others wait."""
+        return bool(self._ready) and self.policy.mean < GATHER
 
     @property
     def capacity(self) -> int:

@@ -20,9 +20,9 @@ from .holdings import Holdings
 from .in_flight import InFlight
 from .request import Limits, Request, read
 
-#: Seconds between two posts of ends while more ends come soon: one transaction for many tasks. A caller that waits for
-#: one of them waits so much longer, behind a full queue.
-_GATHER = 0.01
+#: Seconds between two posts of ends while others come sooner than that: one transaction for many tasks. A caller that
+#: waits for one of these tasks waits so much longer, behind a full queue.
+GATHER = 0.01
 
 
 class Intake:
@@ -158,7 +158,7 @@ class Intake:
     def post_ends(self, *, gather: bool = False) -> None:
         """Post settlements, and messages to park, to the store thread: one call for a turn of the loop.
 
-        With ``gather`` one call for all turns of the next 10 ms.
+        With ``gather`` one call for the turns of ``GATHER`` seconds.
         """
         if gather and self._must_wait():
             return
@@ -173,7 +173,7 @@ class Intake:
         """Tell whether ends are to be posted later, all together. The loop may sleep until then: a timer wakes it."""
         left = self._next_post - time.monotonic()
         if left <= 0:
-            self._next_post = time.monotonic() + _GATHER
+            self._next_post = time.monotonic() + GATHER
             return False
         if (self._ends or self._parked) and not self._post_is_sure:
             self._post_is_sure = True

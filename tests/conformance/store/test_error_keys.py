@@ -33,7 +33,7 @@ def fail(alias: str, errors: Sequence[Exception], name: str = NAME) -> None:
         Settlement(0, f"run-{first + place}", states.FAILURE, result=encode_exception(error))
         for place, error in enumerate(errors)
     ]
-    now = for_alias(alias).present()
+    now = for_alias(alias).now_expression()
     TaskRun.objects.using(alias).bulk_create(
         TaskRun(task_id=s.task_id, name=name, state=states.FAILURE, result=s.result, created_at=now) for s in ends
     )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from django.core.management import call_command
 from django.db import DatabaseError, DataError, connections, transaction
 from django.db.models import F
 
 from taskq import states
 from taskq.engines import for_alias, storage
 from taskq.messages.values import decode_exception
-from taskq.models import Group, KeptMessage, LargeText, Message, Node, TaskRun
+from taskq.models import Group, KeptMessage, Message, Node, TaskRun
 from taskq.models.fields import Octets
 from taskq.records import Claimed, NewGroup, NewNode
 from taskq.store import long_rests, retention, workers, workflow_rows
@@ -26,10 +24,10 @@ from taskq.store.enqueue import enqueue
 from taskq.store.large_results import write_ahead
 from taskq.store.settle import settle
 from taskq_admin.queries import payloads, runs
+from tests.conformance.store.standing_apart import ON_SQLITE, emptied_log, migrated_back, texts
 from tests.support.envelopes import ending, envelope
 
 TEXT = '"' + "ä" * 50_000 + "x" * 250_000 + '"'
-ON_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def claimed(*envelopes: Any) -> tuple[str, list[Claimed]]:
@@ -42,16 +40,6 @@ def stored(message: Claimed, text: str = TEXT, **changes: Any) -> Any:
     """Return the end of a task whose result is in a row of its own."""
     key = write_ahead(text, message.task_id)
     return ending(message, result=text[:10], result_row=key, result_size=len(text), **changes)
-
-
-def texts(alias: str) -> int:
-    return LargeText.objects.using(alias).count()
-
-
-@pytest.fixture
-def apart(alias: str) -> int:
-    """1 where large texts stand apart, else 0."""
-    return int(connections[alias].vendor == "sqlite")
 
 
 def nothing_is_left(alias: str) -> bool:
@@ -215,12 +203,9 @@ def test_settlement_counts_the_text_for_the_size_of_its_transaction(alias: str) 
 
 @ON_SQLITE
 def test_text_is_not_written_again_when_its_task_is_settled(alias: str) -> None:
-    """The log grows by what is written."""
-    log = Path(f"{connections[alias].settings_dict['NAME']}-wal")
     token, (message,) = claimed(envelope("x"))
     end = stored(message)
-    with connections[alias].cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = emptied_log(alias)
     settle(token, [end])
     assert log.stat().st_size < len(TEXT)
 
@@ -290,13 +275,10 @@ def test_reversed_migration_writes_these_texts_back_and_no_others(alias: str) ->
     settle(token, [stored(messages[0])])
     write_group(alias, TEXT)
     assert texts(alias) == 3
-    try:
-        call_command("migrate", "taskq", "0018", database=alias, verbosity=0)
+    with migrated_back(alias, "0018"):
         with connections[alias].cursor() as cursor:
             cursor.execute("SELECT result FROM taskq_taskrun UNION ALL SELECT body FROM taskq_group ORDER BY 1")
             assert cursor.fetchall() == [(None,), (TEXT,), (TEXT,)]
         assert texts(alias) == 1
-    finally:
-        call_command("migrate", "taskq", database=alias, verbosity=0)
     assert TaskRun.objects.using(alias).get(task_id="x").result == TEXT
     assert TaskRun.objects.using(alias).get(task_id="y").arguments == f"[[{TEXT}], {{}}]"

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import connections
 from django.db.models.functions import Left, Right
 
@@ -27,13 +25,13 @@ from taskq.store.reading import together
 from taskq.store.requeue import postpone, requeue
 from taskq.store.settle import settle
 from taskq.store.texts import whole, without_texts
+from tests.conformance.store.standing_apart import ON_SQLITE, emptied_log, migrated_back, texts
 from tests.support.envelopes import ending, envelope
 
 TEXT = "ä" * 50_000 + "x" * 100_000
 ARGUMENTS = json.dumps([[TEXT], {}], ensure_ascii=False)
 BODY = ARGUMENTS[:-1] + ', {"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 ROOM = 1 << 24
-ON_SQLITE = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 def send(task_id: str | None = "x", **changes: Any) -> str:
@@ -47,17 +45,6 @@ def send(task_id: str | None = "x", **changes: Any) -> str:
 def claimed(alias: str) -> tuple[str, list[Claimed]]:
     token = workers.register("w")
     return token, large.keep(claim("taskq", 100, token), token, ROOM, alias)
-
-
-def texts(alias: str) -> int:
-    """Return how many large texts there are; on other databases the number that is there on SQLite is not known."""
-    return LargeText.objects.using(alias).count()
-
-
-@pytest.fixture
-def apart(alias: str) -> int:
-    """1 where large texts stand apart, else 0."""
-    return int(connections[alias].vendor == "sqlite")
 
 
 def test_queries_give_the_whole_text(alias: str) -> None:
@@ -195,11 +182,9 @@ def test_a_text_that_is_gone_reads_as_an_empty_one(alias: str) -> None:
 
 @ON_SQLITE
 def test_a_large_text_stays_out_of_what_a_worker_writes(alias: str) -> None:
-    """The log grows by what is written: a row that is written anew would add the text."""
-    log = Path(f"{connections[alias].settings_dict['NAME']}-wal")
+    """A row that is written anew would add the text."""
     send()
-    with connections[alias].cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    log = emptied_log(alias)
     token, (message,) = claimed(alias)
     requeue(token, [message.id])
     token, (message,) = claimed(alias)
@@ -220,18 +205,14 @@ def test_reversed_migration_writes_the_texts_back(alias: str) -> None:
     send("a")
     send("b", delay=3600.0)
     send("c", body="[[], {}, {}]", arguments=None)
-    try:
-        call_command("migrate", "taskq", "0017", database=alias, verbosity=0)
-        with connections[alias].cursor() as cursor:
-            for column, table, expected in (
-                ("body", "message", [BODY, "[[], {}, {}]"]),
-                ("body", "scheduledmessage", [BODY]),
-                ("arguments", "taskrun", [ARGUMENTS, ARGUMENTS, None]),
-            ):
-                cursor.execute(f"SELECT {column} FROM taskq_{table} ORDER BY task_id")
-                assert [text for (text,) in cursor.fetchall()] == expected
-    finally:
-        call_command("migrate", "taskq", database=alias, verbosity=0)
+    with migrated_back(alias, "0017"), connections[alias].cursor() as cursor:
+        for column, table, expected in (
+            ("body", "message", [BODY, "[[], {}, {}]"]),
+            ("body", "scheduledmessage", [BODY]),
+            ("arguments", "taskrun", [ARGUMENTS, ARGUMENTS, None]),
+        ):
+            cursor.execute(f"SELECT {column} FROM taskq_{table} ORDER BY task_id")
+            assert [text for (text,) in cursor.fetchall()] == expected
     assert Message.objects.using(alias).get(task_id="a").body == BODY
 
 

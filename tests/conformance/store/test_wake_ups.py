@@ -14,9 +14,8 @@ from django.db import transaction
 from taskq import chain, chord, group
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.engines.base import SCHEDULED_NAME
 from taskq.engines.listeners import Listener
-from taskq.engines.marks import mark
+from taskq.engines.marks import SCHEDULED_NAME, mark
 from taskq.messages.parking import parking
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
 from taskq.models import ScheduledMessage, Worker
@@ -194,7 +193,7 @@ def test_messages_that_are_parked_without_being_claimed(ears: Ears) -> None:
 def test_message_that_is_due(alias: str, ears: Ears) -> None:
     enqueue([envelope("a", delay=60), envelope("b", queue="mails", delay=60)])
     ears.hear(SCHEDULED_NAME)
-    ScheduledMessage.objects.using(alias).update(due_at=for_alias(alias).present())
+    ScheduledMessage.objects.using(alias).update(due_at=for_alias(alias).now_expression())
     assert len(promote.promote()) == 2
     ears.hear("taskq", "mails")
 

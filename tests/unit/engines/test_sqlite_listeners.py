@@ -6,14 +6,15 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from unittest.mock import Mock
 
 import pytest
 from django.db import OperationalError, connections, transaction
 
 from taskq.engines import for_alias, sqlite_listeners
-from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.inotify import Watch
 from taskq.engines.listeners import Listener
-from taskq.engines.marks import mark
+from taskq.engines.marks import SCHEDULED_NAME, mark
 from taskq.store import claim, requeue
 from taskq.store.enqueue import enqueue, enqueue_one
 from tests.support.envelopes import envelope
@@ -144,3 +145,19 @@ def test_other_threads_keep_nothing_of_what_they_send(alias: str, listener: List
     elsewhere(alias, lambda: [enqueue_one(envelope(queue=f"q{n}")) for n in range(3)])
     assert listener.poll() is None
     assert listener.poll() == set()
+
+
+def test_watch_is_closed_once_if_the_database_can_not_be_opened_again(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+    close = Watch.close
+    monkeypatch.setattr(Watch, "close", lambda self: (closed.append(self.fileno()), close(self)))
+    listener = for_alias(alias).store_thread_listener()
+    connections[alias].close()
+    with monkeypatch.context() as patched:
+        patched.setattr(connections[alias], "ensure_connection", Mock(side_effect=OperationalError("locked")))
+        with pytest.raises(OperationalError):
+            listener.poll()
+    listener.close()
+    assert len(closed) == 1

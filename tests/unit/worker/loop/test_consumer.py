@@ -281,6 +281,14 @@ def test_gathered_ends_are_posted_in_time_though_nothing_else_wakes_the_loop(
     assert [len(ends) for method, (ends, *_) in bench.calls if method == "add"] == [2, 2]
 
 
+def test_ends_are_posted_at_once_if_the_next_come_later_than_a_transaction_waits(bench: Bench) -> None:
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(400)])
+    assert bench.consumer.ends_soon
+    for _ in range(20):
+        bench.consumer.policy.observe("consumer.plain", 0.015)
+    assert not bench.consumer.ends_soon
+
+
 def test_ends_of_long_tasks_and_of_the_last_ones_are_posted_at_once() -> None:
     bench = Bench(1)
     bench.consumer.receive([claimed("consumer.plain") for _ in range(3)])

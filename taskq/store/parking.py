@@ -50,7 +50,10 @@ def park_waiting(queue: str, task: str, alias: str | None = None, *, after: Mapp
         free = rows.filter(id__in=ids, token__unindexed="", revoked="")
         if engine.skip_locked:
             ids = list(free.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
-        return rows.filter(id__in=ids, token__unindexed="", revoked="").update(queue=parking(queue, task))
+        parked = rows.filter(id__in=ids, token__unindexed="", revoked="").update(queue=parking(queue, task))
+        if parked:
+            wake(engine, {parking(queue, task)})
+        return parked
 
 
 def parkings(queues: Iterable[str] | None = None, alias: str | None = None) -> set[str]:

@@ -1,4 +1,4 @@
-"""Makes the message that runs an ended task again, from the row of the task. Sends nothing, and changes no row.
+"""Makes the message that runs an ended task again, from its ``TaskRun``. Sends nothing, and changes no row.
 
 Name, arguments, queue and priority are those of the row; limits, compression and the like are those of the task's
 definition, if it is registered here. The first message's expiry, follow-ups, stamps and own headers are not kept.
@@ -42,7 +42,7 @@ class StoredRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is other than the first time; ``None`` changes nothing.
+    """The changes for the next run; ``None`` changes nothing.
 
     ``update_kwargs`` replaces single arguments by name, and leaves the others as they are.
     """
@@ -66,40 +66,40 @@ UNCHANGED = Changes()
 
 
 def envelope_again(run: StoredRun, changes: Changes = UNCHANGED, *, new: bool = False) -> Envelope:
-    """Return the message that runs the task of a row again, under its id or with ``new`` under one of its own.
+    """Return the message that runs the task of a ``TaskRun`` again, under its id, or with ``new`` under a new id.
 
-    Raises ``CannotRetry``; for arguments of the caller the errors of ``envelope_for`` too. Queue and time are checked
-    before: what can't be sent with them is refused.
+    Raises ``CannotRetry``; for the caller's own arguments also the errors of ``envelope_for``. The caller has checked
+    the queue and the times of ``changes``.
     """
     if not run.name:
         raise CannotRetry("unreadable", "The row of the task has no name.")
     refuse_never(run.name)
     task = tasks.get(run.name)
-    build = partial(_built, run, task, changes, new)
+    build = partial(_build, run, task, changes, new)
     if changes.args is not None and changes.kwargs is not None:
-        return build(*checked(task, changes.args, changes.kwargs))
+        return build(*as_arguments(task, changes.args, changes.kwargs))
     stored = stored_arguments(run, changes)
     if changes.args is None and changes.kwargs is None:
         return _as_sent(run, task, stored, changes.update_kwargs, build)
     args = stored.args if changes.args is None else changes.args
-    return build(*checked(task, args, stored.kwargs if changes.kwargs is None else changes.kwargs))
+    return build(*as_arguments(task, args, stored.kwargs if changes.kwargs is None else changes.kwargs))
 
 
 # -- the arguments of the row
 
 
 def stored_arguments(run: StoredRun, changes: Changes = UNCHANGED) -> StoredArguments:
-    """Return the arguments of a row as they were sent. Raises ``CannotRetry`` if the row does not hold them so.
+    """Return the arguments of a row as they were sent. Raises ``CannotRetry`` if the row has not kept all of them.
 
-    It may hold asterisks where ``changes`` has other values.
+    Masked arguments are no obstacle where ``changes`` has new values.
     """
-    stored = _stored(run)
+    stored = _read_arguments(run)
     _refuse_masked(run, stored, changes)
     _refuse_inexact(run, tasks.get(run.name), stored)
     return stored
 
 
-def _stored(run: StoredRun) -> StoredArguments:
+def _read_arguments(run: StoredRun) -> StoredArguments:
     if run.arguments is None:
         raise CannotRetry("unkept", f"The arguments of {run.name} were not kept: give them anew.")
     try:
@@ -121,9 +121,10 @@ def _refuse_masked(run: StoredRun, stored: StoredArguments, changes: Changes) ->
 
 
 def may_be_masked(name: str, stored: StoredArguments) -> bool:
-    """Tell whether asterisks in arguments without notes may stand for sensitive values: older versions wrote no notes.
+    """Tell whether asterisks in arguments without notes may be masked values: older versions wrote no notes.
 
-    So it is in the arguments of a task that has sensitive ones or is not known here, and of signatures of such tasks.
+    They may be in the arguments of a task that has sensitive parameters or is not known here, and in those of a
+    signature of such a task.
     """
     if MASK not in stored.text:
         return False
@@ -173,8 +174,10 @@ def _is_accepted(serializer: str) -> bool:
 # -- the message
 
 
-def checked(task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], serializer: str | None = None) -> Shown:
-    """Return arguments of the caller as those of any call: checked, and models as data. Raises ``TypeError``."""
+def as_arguments(
+    task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], serializer: str | None = None
+) -> Shown:
+    """Check the caller's own arguments, and return them with models as data. Raises ``TypeError``."""
     if task is not None and task.typing:
         task.check_arguments(args, kwargs)
     if task is not None and task.dump_arguments is not None and (serializer or task.serializer) != "pickle":
@@ -182,7 +185,7 @@ def checked(task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], 
     return args, kwargs
 
 
-def updated(
+def with_values(
     name: str,
     task: TaskDefinition | None,
     args: Args,
@@ -190,10 +193,10 @@ def updated(
     values: Mapping[str, Any],
     serializer: str | None = None,
 ) -> Shown:
-    """Return arguments of which those named in ``values`` are replaced, or added; checked as those of any call.
+    """Return the arguments with those named in ``values`` replaced or added, and checked by ``as_arguments``.
 
-    Raises ``CannotRetry`` if nobody here knows whether one of them stands among ``args``, ``TypeError`` if the function
-    does not take them.
+    Raises ``CannotRetry`` if the task is not known here, so that a name may be that of one of ``args``, and
+    ``TypeError`` if the function does not take the arguments.
     """
     args, kwargs = list(args), dict(kwargs)
     for key, value in values.items():
@@ -207,7 +210,7 @@ def updated(
             kwargs[key] = value
     if task is not None:
         task.check_arguments(args, kwargs)
-    return checked(task, args, kwargs, serializer)
+    return as_arguments(task, args, kwargs, serializer)
 
 
 def _as_sent(
@@ -217,10 +220,10 @@ def _as_sent(
     values: Mapping[str, Any] | None,
     build: Callable[..., Envelope],
 ) -> Envelope:
-    """Return the message with the arguments of the row; of these, ``values`` are replaced."""
+    """Return the message with the arguments of the row, of which ``values`` are replaced."""
     try:
         if values:
-            return build(*updated(run.name, task, stored.args, stored.kwargs, values))
+            return build(*with_values(run.name, task, stored.args, stored.kwargs, values))
         serializer = "json" if stored.text else stored.serializer
         # The body holds the text of the row as it is: nothing is lost by decoding and encoding.
         return build(stored.args, stored.kwargs, serializer=serializer, encoded=stored.text or None)
@@ -228,7 +231,7 @@ def _as_sent(
         raise CannotRetry("refused", f"{run.name} can't be sent again: {error}") from error
 
 
-def _built(
+def _build(
     run: StoredRun,
     task: TaskDefinition | None,
     changes: Changes,
@@ -253,7 +256,7 @@ def _built(
 def _destination(
     run: StoredRun, task: TaskDefinition | None, args: Args, kwargs: Mapping[str, Any], changes: Changes
 ) -> dict[str, Any]:
-    """Return the queue of the caller, else that of the row. A task that went to an exchange alone is routed anew."""
+    """Return the caller's queue, else that of the row. A row without a queue was sent to an exchange: route it anew."""
     if changes.queue is None and (queue := home(run.queue)):
         return {"queue": queue}
     route = routing.route(run.name, args, kwargs, {"queue": changes.queue}, task)

@@ -26,7 +26,8 @@ class Transaction(Protocol):
     def rolled_back(self) -> bool: ...
 
 
-#: ``report(task_id, state, meta)`` writes a state of a running task, with a fourth value an event of that type.
+#: ``report(task_id, state, meta)`` writes a state of a running task; with a fourth argument it sends an event of that
+#: type instead.
 Reporter = Callable[..., None]
 _NOTHING: Mapping[str, Any] = {}
 
@@ -64,7 +65,7 @@ class Context:
     children: list[Any]
     #: Set by the worker; ``None`` when nothing can be written.
     report: Reporter | None = None
-    #: The received message, from which a retry is made.
+    #: The received message; the message of a retry is a changed copy of it.
     received: ReceivedMessage | None = None
     #: The limit that ``retry(max_retries=...)`` was given in this run; automatic retries keep to it.
     max_retries: int | None = None
@@ -92,7 +93,7 @@ class Context:
         return getattr(self, name, default)
 
     def remember(self, kept: list[Any], items: Iterable[Any], transaction: Transaction | None) -> None:
-        """Add ``items`` to ``kept`` (``children`` or ``added``), until ``transaction`` is rolled back."""
+        """Add ``items`` to ``kept`` (``children`` or ``added``); a rollback of ``transaction`` removes them again."""
         items = list(items)
         kept.extend(items)
         if transaction is not None:

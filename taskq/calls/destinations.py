@@ -1,4 +1,4 @@
-"""The queues that routes and tasks name, for advice about names that fit nothing. Functions are not called.
+"""The queues that ``TASKQ_ROUTES`` and tasks name, for advice about wrong names. No router function is called.
 
 Called by the checks, and by a worker for its ``-Q``.
 """
@@ -19,14 +19,14 @@ from . import registry
 
 def entries() -> Iterator[routing.RouteEntry]:
     """Yield the entries of ``TASKQ_ROUTES``, also of routes that it names by an import path."""
-    for router in routing.compiled(settings.ROUTES):
+    for router in routing.make_routers(settings.ROUTES):
         if isinstance(router, routing.PatternRouter):
             yield from router.entries
 
 
 def only_entries() -> bool:
     """Tell whether ``TASKQ_ROUTES`` has no function, which could return any queue."""
-    return all(isinstance(router, routing.PatternRouter) for router in routing.compiled(settings.ROUTES))
+    return all(isinstance(router, routing.PatternRouter) for router in routing.make_routers(settings.ROUTES))
 
 
 def unmatched() -> list[str]:
@@ -35,7 +35,7 @@ def unmatched() -> list[str]:
 
 
 def named_queues() -> Iterator[tuple[str, str]]:
-    """Yield each queue that a route or a task names: what names it, and the name of the queue."""
+    """Yield pairs: the route or task that names a queue, and the name of the queue."""
     for entry in entries():
         if queue := (entry.route or {}).get("queue"):
             yield f"TASKQ_ROUTES[{entry.text!r}]", _name(queue)

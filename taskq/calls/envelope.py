@@ -12,7 +12,7 @@ from typing import Any
 from taskq.conf import settings
 from taskq.messages import protocol, routing, tracing
 from taskq.messages.protocol.options import check_limit_order
-from taskq.messages.reprs import described
+from taskq.messages.reprs import repr_for_error
 from taskq.messages.routing import Route
 from taskq.records import Envelope
 
@@ -47,9 +47,9 @@ def envelope_for(
         refuse_unknown(options, SEND_OPTIONS, f"apply_async() of {name}")
     if "retry_policy" in options:
         check_retry_policy(name, options["retry_policy"])
-    args, kwargs = _checked(name, task, args, kwargs, check)
+    args, kwargs = _checked_arguments(name, task, args, kwargs, check)
     if task is not None and task.dump_arguments is not None:
-        args, kwargs = _as_data(task, args, kwargs, options)
+        args, kwargs = _with_models_as_data(task, args, kwargs, options)
     route = _route(name, task, args, kwargs, options)
     for option in _NOT_IN_MESSAGE:
         options.pop(option, None)
@@ -69,12 +69,12 @@ def envelope_for(
     if "chain" in options:
         options["chain"] = signatures(name, "chain", options["chain"])
     envelope = protocol.build(name=name, args=args, kwargs=kwargs, **options)
-    # The row of a signed message says whether it has run already: a copy of the message does not run again.
+    # With signing every message has a row, which tells whether its task has run: a copied message does not run again.
     envelope.tracked = settings.TRACK_PENDING or settings.SIGNING
     return envelope
 
 
-def _as_data(
+def _with_models_as_data(
     task: TaskDefinition, args: list[Any] | tuple[Any, ...], kwargs: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
     """Return the arguments with pydantic's models as data; pickle takes models as they are."""
@@ -100,7 +100,7 @@ def _route(
     return routing.route(known_as, args, kwargs, options, tasks.get(known_as))
 
 
-def _checked(
+def _checked_arguments(
     name: str, task: TaskDefinition | None, args: Args, kwargs: Kwargs, check: bool
 ) -> tuple[list[Any] | tuple[Any, ...], Mapping[str, Any]]:
     """Return the arguments as a list or tuple and a mapping; ``check`` compares them with the function's signature."""
@@ -125,7 +125,7 @@ def signatures(name: str, option: str, given: Any) -> list[Any] | None:
     found = list(given) if several else [given]
     for sig in found:
         if not isinstance(sig, Mapping) or "task" not in sig:
-            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {described(sig)}.")
+            raise TypeError(f"{option} of {name} takes signatures, as add.s(2, 2), not {repr_for_error(sig)}.")
     return found or None
 
 
@@ -143,9 +143,9 @@ def add_defaults(task: TaskDefinition, options: dict[str, Any]) -> None:
 def mask(
     name: str, task: TaskDefinition | None, args: Any, kwargs: Mapping[str, Any], options: dict[str, Any], check: bool
 ) -> None:
-    """Set the option ``shown`` if some arguments are sensitive.
+    """Set the option ``shown`` to the masked arguments, if some are sensitive.
 
-    Nobody can mask a text that describes them: it is an error of the caller, and a worker leaves it out.
+    A caller's own ``argsrepr`` or ``kwargsrepr`` can't be masked: it is an error with ``check``, and else is dropped.
     """
     options["shown"] = masking.shown(name, args, kwargs)
     if options["shown"] is not None or (task is not None and task.sensitive):
@@ -169,4 +169,4 @@ def _add_lineage(parent: Context, options: dict[str, Any]) -> None:
     if options.get("root_id") is None:
         options["root_id"] = parent.root_id or parent.id
     if "traceparent" in parent.message or "sentry-trace" in parent.message:
-        tracing.put(tracing.carried(parent.message), options)
+        tracing.add_trace(tracing.trace_of(parent.message), options)

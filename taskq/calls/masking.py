@@ -16,7 +16,7 @@ from taskq.messages.reprs import MASK
 from .definition import TaskDefinition
 from .registry import tasks
 
-__all__ = ["believed", "refuse_reprs", "shown"]
+__all__ = ["refuse_reprs", "shown", "trusted_reprs"]
 
 Args = list[Any] | tuple[Any, ...]
 Kwargs = Mapping[str, Any]
@@ -24,7 +24,7 @@ Shown = tuple[Args, Kwargs]
 
 #: Celery's tasks that call another task, with the names of their parameters in order.
 _MAPS = frozenset({"celery.map", "celery.starmap", "celery.chunks"})
-_OF_MAPS = ("task", "it")
+_MAP_PARAMETERS = ("task", "it")
 #: Texts about the arguments, in the headers and options of a call.
 _REPRS = ("argsrepr", "kwargsrepr")
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
@@ -32,12 +32,13 @@ _VARIABLE = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 
 def shown(name: str, args: Args, kwargs: Kwargs, *, partial: bool = False) -> Shown | None:
-    """Return the arguments of a call of the task ``name`` with asterisks for what is sensitive, ``None`` if nothing is.
+    """Return the arguments of a call of the task ``name`` with sensitive values masked, ``None`` if there are none.
 
-    A task that this process does not know hides nothing. A ``partial`` call may get other arguments before its own.
+    A task that this process does not know has no sensitive arguments. A ``partial`` call may get more arguments, which
+    come before its own.
     """
     try:
-        found = _of_call(name, args, kwargs, partial=partial)
+        found = _mask_call(name, args, kwargs, partial=partial)
     except RecursionError:  # nested deeper than can be looked through
         found = [MASK for _ in args], dict.fromkeys(kwargs, MASK)
     return None if found[0] is args and found[1] is kwargs else found
@@ -50,44 +51,45 @@ def refuse_reprs(name: str, options: Mapping[str, Any]) -> None:
             raise ValueError(f"{option} can't be given for {name}, whose arguments are masked: sensitive= names some.")
 
 
-def believed(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Return the texts about the arguments that came with a message, asterisks if their sender is not believed.
+def trusted_reprs(name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the headers ``argsrepr`` and ``kwargsrepr`` of a message, masked if they may show sensitive values.
 
-    Celery masks nothing: it describes the arguments of a sensitive task, also inside a map or another task's arguments.
+    Celery, which may have sent the message, masks nothing: neither in the arguments of a task, nor in a map of it, nor
+    in its signature among the arguments of another task.
     """
     if not tasks.guarded:
         return args, kwargs
     if name in tasks.guarded or name in _MAPS:
         return MASK, MASK
-    return _believed(args), _believed(kwargs)
+    return _trusted(args), _trusted(kwargs)
 
 
-def _believed(text: Any) -> Any:
+def _trusted(text: Any) -> Any:
     return MASK if any(name in str(text) for name in tasks.guarded) else text
 
 
-# -- calls
+# -- calls. These functions return an object itself if nothing in it is sensitive.
 
 
-def _of_call(name: str, args: Args, kwargs: Kwargs, *, partial: bool = False) -> Shown:
-    """Return the shown arguments; if nothing is hidden, they are the same objects."""
+def _mask_call(name: str, args: Args, kwargs: Kwargs, *, partial: bool = False) -> Shown:
+    """Return the masked arguments of a call."""
     if (task := tasks.get(name)) is not None and task.sensitive:
-        return _hidden(task, args, kwargs, partial)
+        return _mask_sensitive_call(task, args, kwargs, partial)
     if name in _MAPS:
-        return _of_map(name, args, kwargs)
-    return _all(args), _values(kwargs)
+        return _mask_map(name, args, kwargs)
+    return _mask_sequence(args), _mask_mapping(kwargs)
 
 
-def _hidden(task: TaskDefinition, args: Args, kwargs: Kwargs, partial: bool) -> Shown:
+def _mask_sensitive_call(task: TaskDefinition, args: Args, kwargs: Kwargs, partial: bool) -> Shown:
     parameters = task.call_signature.parameters
     plain = {n for n, parameter in parameters.items() if parameter.kind not in _VARIABLE and n not in task.sensitive}
     visible = {position for name, position in task.positions.items() if name in plain}
     if partial:
-        # Each may land on any later parameter.
-        visible = set() if _takes_any(parameters.values()) else _tail(visible, len(task.positions))
+        # With more arguments before it, each argument may belong to any later parameter.
+        visible = set() if _takes_any(parameters.values()) else _visible_to_the_end(visible, len(task.positions))
     return (
-        [_of(arg) if i in visible else MASK for i, arg in enumerate(args)],
-        {name: _of(value) if name in plain else MASK for name, value in kwargs.items()},
+        [_mask_value(arg) if i in visible else MASK for i, arg in enumerate(args)],
+        {name: _mask_value(value) if name in plain else MASK for name, value in kwargs.items()},
     )
 
 
@@ -95,72 +97,77 @@ def _takes_any(parameters: Iterable[Parameter]) -> bool:
     return any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters)
 
 
-def _tail(visible: set[int], count: int) -> set[int]:
-    """Return the positions after which all are visible."""
+def _visible_to_the_end(visible: set[int], count: int) -> set[int]:
+    """Return those of the visible positions behind which all positions are visible."""
     return {i for i in visible if visible.issuperset(range(i, count))}
 
 
-def _of_map(name: str, args: Args, kwargs: Kwargs) -> Shown:
-    """Return the shown arguments of a map: its items are arguments of the task that its signature names."""
-    inner = dict(zip(_OF_MAPS, args, strict=False)).get("task", kwargs.get("task"))
+def _mask_map(name: str, args: Args, kwargs: Kwargs) -> Shown:
+    """Return the masked arguments of a map: its items are arguments of the task that its signature names."""
+    inner = dict(zip(_MAP_PARAMETERS, args, strict=False)).get("task", kwargs.get("task"))
     called = inner.get("task") if isinstance(inner, Mapping) else None
     task = tasks.get(called) if isinstance(called, str) else None
     if task is None or not task.sensitive:
-        return _all(args), _values(kwargs)
+        return _mask_sequence(args), _mask_mapping(kwargs)
 
     def items(it: Any) -> Any:
         if not isinstance(it, list | tuple):
             return MASK
         if name == "celery.map":
-            return [_hidden(task, [item], {}, False)[0][0] for item in it]
-        return [_hidden(task, item, {}, False)[0] if isinstance(item, list | tuple) else MASK for item in it]
+            return [_mask_sensitive_call(task, [item], {}, False)[0][0] for item in it]
+        return [
+            _mask_sensitive_call(task, item, {}, False)[0] if isinstance(item, list | tuple) else MASK for item in it
+        ]
 
     return (
-        [items(arg) if i == _OF_MAPS.index("it") else _of(arg, partial=True) for i, arg in enumerate(args)],
-        {n: items(value) if n == "it" else _of(value, partial=True) for n, value in kwargs.items()},
+        [
+            items(arg) if i == _MAP_PARAMETERS.index("it") else _mask_value(arg, partial=True)
+            for i, arg in enumerate(args)
+        ],
+        {n: items(value) if n == "it" else _mask_value(value, partial=True) for n, value in kwargs.items()},
     )
 
 
 # -- values
 
 
-def _of(value: Any, *, partial: bool = False) -> Any:
-    """Return ``value`` with its signatures masked; the same object if it has none to mask."""
+def _mask_value(value: Any, *, partial: bool = False) -> Any:
+    """Return ``value`` with the sensitive arguments of the signatures in it masked."""
     if type(value) in _SCALARS:
         return value
     if isinstance(value, Mapping):
         name = value.get("task")
         if isinstance(name, str) and (name in tasks.guarded or name in _MAPS):
-            return _of_signature(name, value, partial)
-        return _values(value)
-    return _all(value) if isinstance(value, list | tuple) else value
+            return _mask_signature(name, value, partial)
+        return _mask_mapping(value)
+    return _mask_sequence(value) if isinstance(value, list | tuple) else value
 
 
-def _all(values: Args) -> Args:
+def _mask_sequence(values: Args) -> Args:
     if _SCALARS.issuperset(map(type, values)):
         return values
-    found = [_of(value) for value in values]
+    found = [_mask_value(value) for value in values]
     if all(new is old for new, old in zip(found, values, strict=True)):
         return values
     return tuple(found) if isinstance(values, tuple) else found
 
 
-def _values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _mask_mapping(values: Mapping[str, Any]) -> Mapping[str, Any]:
     if _SCALARS.issuperset(map(type, values.values())):
         return values
-    found = {name: _of(value) for name, value in values.items()}
+    found = {name: _mask_value(value) for name, value in values.items()}
     return values if all(found[name] is value for name, value in values.items()) else found
 
 
-def _of_signature(name: str, sig: Mapping[str, Any], partial: bool) -> Mapping[str, Any]:
-    """Return a signature of a task with sensitive parameters, or the headers of its message, as data to show."""
+def _mask_signature(name: str, sig: Mapping[str, Any], partial: bool) -> Mapping[str, Any]:
+    """Return a masked signature of a task with sensitive parameters; headers of its message are masked alike."""
     args, kwargs, options = sig.get("args") or (), sig.get("kwargs") or {}, sig.get("options")
     if not (isinstance(args, list | tuple) and isinstance(kwargs, Mapping)):
         return dict.fromkeys(sig, MASK) | {"task": name}
-    hidden = _of_call(name, args, kwargs, partial=partial or not sig.get("immutable"))
+    hidden = _mask_call(name, args, kwargs, partial=partial or not sig.get("immutable"))
     if hidden[0] is args and hidden[1] is kwargs and name in _MAPS:
-        return _values(sig)
-    found = {n: _of(value) for n, value in sig.items() if n not in ("args", "kwargs")}
+        return _mask_mapping(sig)
+    found = {n: _mask_value(value) for n, value in sig.items() if n not in ("args", "kwargs")}
     found |= {n: each for n, each in zip(("args", "kwargs"), hidden, strict=True) if n in sig}
     if isinstance(options, Mapping):
         found["options"] = _without_reprs(found["options"])

@@ -1,4 +1,4 @@
-"""Names of tasks that nobody runs again, and why. It loads little: apps call ``never_retry`` when they are ready."""
+"""The names of tasks that are never run again, and why. It imports little: apps call ``never_retry`` when ready."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _REASONS: dict[str, Any] = {}
 
 
 def never_retry(name: str, reason: Any) -> None:
-    """Have ``retry``, ``retry_many`` and ``retry_workflow`` refuse the tasks of a name, with ``reason`` as the text.
+    """Let ``retry``, ``retry_many`` and ``retry_workflow`` refuse all tasks of a name, and say ``reason``.
 
-    For a task that may run in the name of who has sent it only, such as the admin's ``taskq_admin.bulk``. ``reason`` is
-    a text, or one that is translated when it is shown.
+    For a task that only its first sender may have run, such as the admin's ``taskq_admin.bulk``. ``reason`` is a text,
+    or a lazy translation.
 
     >>> never_retry("shop.tasks.pay_out", "A payment is not made twice: enter it anew.")  # doctest: +SKIP
     """

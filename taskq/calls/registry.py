@@ -22,31 +22,31 @@ T = TypeVar("T", bound=TaskDefinition)
 
 
 @dataclass(slots=True, frozen=True)
-class _Definition:
-    """The place of a task's definition, its module with the module's spec, and its function or class."""
+class _Source:
+    """Where a task comes from: its import path, its module with the module's spec, and its function or class."""
 
     origin: str
     module: object
     spec: object
     made_of: object
 
-    def replaces(self, other: _Definition) -> bool:
+    def replaces(self, other: _Source) -> bool:
         """Tell whether this is ``other`` again: the same function, or its module was reloaded and has a new spec.
 
-        Without a reload, a second function with the name is a second task: a copied ``def``, or a factory's.
+        In a module that was not reloaded, another function with the name is another task, such as a copied ``def``.
         """
         if self.origin != other.origin:
             return False
         return self.made_of is other.made_of or self.module is not other.module or self.spec is not other.spec
 
 
-def _definition(task: TaskDefinition) -> _Definition:
+def _source(task: TaskDefinition) -> _Source:
     cls = type(task)
     wrapped = vars(cls).get("__wrapped__")
     # A module outside of sys.modules counts as a new module each time.
     module = sys.modules.get(cls.__module__, object())
     made_of = cls if wrapped is None else getattr(wrapped, "__func__", wrapped)
-    return _Definition(task.origin, module, getattr(module, "__spec__", None), made_of)
+    return _Source(task.origin, module, getattr(module, "__spec__", None), made_of)
 
 
 class Registry(dict[str, TaskDefinition]):
@@ -54,18 +54,18 @@ class Registry(dict[str, TaskDefinition]):
 
     def __init__(self) -> None:
         super().__init__()
-        #: The names of tasks with sensitive parameters. While there are none, no call is looked through.
+        #: The names of tasks with sensitive parameters. While there are none, no arguments are searched for signatures.
         self.guarded: set[str] = set()
-        self._definitions: dict[str, list[_Definition]] = {}
+        self._sources: dict[str, list[_Source]] = {}
 
     def __missing__(self, name: str) -> TaskDefinition:
         raise NotRegistered(name)
 
     def add(self, task: TaskDefinition) -> None:
         """Add ``task``. The task of a reloaded module replaces the old one."""
-        new = _definition(task)
-        others = [old for old in self._definitions.get(task.name, ()) if not new.replaces(old)]
-        self._definitions[task.name] = [*others, new]
+        new = _source(task)
+        others = [old for old in self._sources.get(task.name, ()) if not new.replaces(old)]
+        self._sources[task.name] = [*others, new]
         self[task.name] = task
         # No signature that travels as data names a built-in task.
         if task.sensitive and not task.name.startswith("taskq."):
@@ -77,11 +77,11 @@ class Registry(dict[str, TaskDefinition]):
         """Remove a task; used by tests."""
         self.pop(name, None)
         self.guarded.discard(name)
-        self._definitions.pop(name, None)
+        self._sources.pop(name, None)
 
     def duplicates(self) -> dict[str, list[str]]:
         """Return the names with several definitions, with the import path of each definition."""
-        return {name: [d.origin for d in found] for name, found in self._definitions.items() if len(found) > 1}
+        return {name: [d.origin for d in found] for name, found in self._sources.items() if len(found) > 1}
 
 
 #: Every task that was defined in this process.

@@ -199,11 +199,11 @@ def _again(
 ) -> tuple[list[Retried], Mapping[str, CannotRetry]]:
     plan = partial(envelope_again, changes=changes, new=new)
     if new:
-        found, refused = publisher.publish_anew(task_ids, plan, _short(by), _short(reason), since)
+        found, refused = publisher.publish_as_new(task_ids, plan, _short(by), _short(reason), since)
     else:
         kept, refused_in_place = _in_workflows(task_ids, changes)
         others = [task_id for task_id in task_ids if task_id not in refused_in_place and task_id not in kept]
-        envelopes, refused = publisher.publish_again(others, plan) if others else ([], {})
+        envelopes, refused = publisher.publish_in_place(others, plan) if others else ([], {})
         refused = {**refused, **refused_in_place}
         found = [(envelope.task_id, envelope) for envelope in [*kept.values(), *envelopes]]
     return [_retried(task_id, envelope) for task_id, envelope in found], refused

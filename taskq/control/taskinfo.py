@@ -67,7 +67,7 @@ def _arguments(message: Any, name: str, headers: Mapping[str, Any], *, safe: boo
     if (found := _plain_arguments(message, name)) is not None:
         args, kwargs = found
         return (repr(tuple(args)), repr(dict(kwargs))) if safe else (list(args), dict(kwargs))
-    return masking.believed(name, headers.get("argsrepr") or "", headers.get("kwargsrepr") or "")
+    return masking.trusted_reprs(name, headers.get("argsrepr") or "", headers.get("kwargsrepr") or "")
 
 
 def _plain_arguments(message: Any, name: str) -> tuple[Any, Any] | None:

@@ -1,6 +1,6 @@
-"""What waits in the queues: names, numbers and ages, in two statements however many messages and queues there are.
+"""The backlog: names of queues with waiting messages, and how many wait, and for how long. One statement for each.
 
-The admin, the metrics and whatever else tells of queues read them here, through ``store.backlog``.
+The cost does not grow with the number of messages. ``store.backlog`` calls it, for the admin, metrics and commands.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .base import Engine
 from .look_ups import fetch
 
-#: Priorities whose oldest message is looked for. Other programs may write other ones; they have no age.
+#: The priorities whose oldest messages are read. Other programs may write other priorities, which are left out.
 _PRIORITIES = range(10)
 #: The index of claims, and the order within a priority that it has: see ``storage``.
 _BY_INDEX = {
@@ -21,10 +21,10 @@ _BY_INDEX = {
 
 
 def names(engine: Engine, most: int, ranges: Sequence[tuple[str, str | None]]) -> list[str]:
-    """Return, of each range of names, the first ``most`` queues in which messages wait, by name.
+    """Return the names of queues in which messages wait, at most ``most`` from each range of names, in their order.
 
-    A range is what is after its first name and before its second one, if there is one. Each queue costs one look into
-    the index.
+    A range has the names after its first element and before its second one, or without an end. Each queue costs one
+    look into the index.
     """
     index, _ = _BY_INDEX[engine.connection.vendor]
     tables: list[str] = []

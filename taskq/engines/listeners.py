@@ -1,4 +1,4 @@
-"""Listeners tell that something changed in the database. An engine makes them; each vendor has its own."""
+"""Listeners: they tell the marks of queues with new messages, or of tasks that have ended. An engine makes them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,27 @@ import time
 
 
 class Listener:
-    """Tells that something changed in the database.
+    """Tells that something changed in the database. It belongs to one thread.
 
-    A caller that waits for other things too watches ``fileno`` (if it is not -1)
-    or comes back after ``interval`` seconds, and then asks ``poll``. A listener has a
-    connection of its own where it needs one, and belongs to one thread.
+    A caller that waits for other things too waits until ``fileno`` is readable (if it is not -1) or ``interval``
+    seconds have passed, and then calls ``poll``.
     """
 
-    #: Seconds after which ``poll`` is worth a call though ``fileno`` is quiet; ``None`` if never.
+    #: Seconds after which to call ``poll`` though ``fileno`` is not readable; ``None`` if never.
     interval: float | None = 0.05
-    #: Whether it is known that the database is reached without a proxy that changes sessions.
+    #: Whether the connection is known to have no proxy between, which would change sessions.
     direct = False
 
     def fileno(self) -> int:
-        """Return a descriptor that is readable when there is news, or -1."""
+        """Return a descriptor that is readable when something may have changed, or -1."""
         return -1
 
     def poll(self) -> set[str] | None:
-        """Return the marks of what changed (see ``marks``); ``None`` means "something, look"; empty is nothing."""
+        """Return the marks of the changes (see ``marks``), empty for none; ``None`` if something unknown changed."""
         return None
 
     def wait(self, timeout: float) -> set[str] | None:
-        """Wait up to ``timeout`` seconds for news; return what ``poll`` does, empty after a time-out."""
+        """Wait up to ``timeout`` seconds for a change; return what ``poll`` does, empty after a time-out."""
         deadline = time.monotonic() + timeout
         while (left := deadline - time.monotonic()) > 0:
             pause = left if self.interval is None else min(left, self.interval)
@@ -38,30 +37,30 @@ class Listener:
                 poll = select.poll()
                 poll.register(self.fileno(), select.POLLIN)
                 poll.poll(pause * 1000)
-            names = self.poll()
-            if names is None or names:
-                return names
+            found = self.poll()
+            if found is None or found:
+                return found
         return set()
 
     def mark_useful(self) -> None:
-        """Hear that a look was worth it."""
+        """Note that the caller has found something: an adaptive listener polls more often from now on."""
 
     def close(self) -> None:
         """Close the listener's connection and files."""
 
 
 class AdaptiveListener(Listener):
-    """For a database that can't call: look soon after there was something, and later and later after."""
+    """For a database without notifications: polls at growing intervals, and at the shortest one after a find."""
 
     def __init__(self, shortest: float = 0.005, longest: float = 0.25) -> None:
         self._shortest, self._longest = shortest, longest
         self.interval: float = shortest
 
     def poll(self) -> set[str] | None:
-        """Return ``None``: only a look can tell. The next look is due later."""
+        """Return ``None``: the caller has to look. The next interval is longer."""
         self.interval = min(self._longest, self.interval * 1.3)
         return None
 
     def mark_useful(self) -> None:
-        """Look again soon."""
+        """Begin again with the shortest interval."""
         self.interval = self._shortest

@@ -15,13 +15,13 @@ class LockTimeoutEngine(Engine):
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
-        #: Driver's connections with no proxy before them, that keep what a session is told.
+        #: The driver's connections without a proxy between, which keep the settings of their session (``make_steady``).
         self._direct: WeakSet[Any] = WeakSet()
-        #: The time-out in ms that ``set_patience`` gave to a driver's connection.
+        #: The time-out of each of the driver's connections, in ms, by ``set_patience``.
         self._patience: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def set_patience(self, seconds: float) -> None:
-        """In milliseconds. Behind a proxy that pools transactions, only statements in ``atomic()`` give up."""
+        """Behind a proxy that pools transactions, only statements in ``atomic()`` give up."""
         wrapper = self.connection
         wrapper.ensure_connection()
         patience = max(1, round(seconds * 1000))

@@ -1,7 +1,7 @@
-"""Keeps PostgreSQL's planner to look-ups in indexes, for a few queries that read a few rows of large tables.
+"""Keeps PostgreSQL's planner to indexes for reads of a few rows of large tables: ``Engine.steady`` is for writes.
 
-Its statistics may be of another time, or there may be none: then it would read and sort all rows of a state. The other
-databases use the index that has the order.
+With old statistics, or none, it would read and sort all rows of a state. The other databases use the index that has the
+order.
 """
 
 from __future__ import annotations
@@ -11,31 +11,29 @@ from contextlib import contextmanager
 from typing import Any
 
 from .base import Engine
-from .postgresql_claims import LOOK_UPS
-
-_STEADY = "SELECT " + ", ".join(f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in LOOK_UPS.items())
+from .postgresql_claims import STEADY_HERE
 
 
 @contextmanager
 def look_ups(engine: Engine) -> Iterator[None]:
-    """Have the planner kept to look-ups, on PostgreSQL in one transaction.
+    """Keep the planner to indexes within this block: on PostgreSQL one transaction, on other databases nothing.
 
-    Elsewhere there is none: on SQLite, reading in a transaction may keep all writers waiting.
+    On SQLite a transaction that only reads may keep all writers waiting.
     """
     if engine.connection.vendor != "postgresql":
         yield
         return
     with engine.atomic():
         with engine.cursor() as cursor:
-            cursor.execute(_STEADY)
+            cursor.execute(STEADY_HERE)
         yield
 
 
 def fetch(engine: Engine, query: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of one query, with the planner kept to look-ups: one round trip, and no transaction around it.
+    """Return the rows of one query, with the planner kept to indexes, in one round trip.
 
-    PostgreSQL takes several statements as one text, which is a transaction of its own; not if the parameters are bound
-    by the server.
+    PostgreSQL takes several statements as one text, and runs them as one transaction, unless the server binds the
+    parameters.
     """
     connection = engine.connection
     in_one = connection.vendor == "postgresql" and not connection.settings_dict["OPTIONS"].get("server_side_binding")
@@ -44,6 +42,6 @@ def fetch(engine: Engine, query: str, params: Sequence[Any]) -> list[tuple[Any, 
             cursor.execute(query, params)
             return list(cursor.fetchall())
     with engine.cursor() as cursor:
-        cursor.execute(f"{_STEADY}; {query}", params)
+        cursor.execute(f"{STEADY_HERE}; {query}", params)
         cursor.nextset()
         return list(cursor.fetchall())

@@ -27,7 +27,7 @@ _END_COLUMNS = (
 )
 
 
-def _marks(columns: str) -> str:
+def _placeholders(columns: str) -> str:
     return ", ".join(_MOMENT if name in ("expires_at", "eta") else "%s" for name in columns.split(", "))
 
 
@@ -51,17 +51,17 @@ _ENDED = {
     for c in ("result", "content_type", "traceback", "finished_at", "runtime", "retries", "worker", "children")
 } | {"started_at": "COALESCE(VALUES(started_at), started_at)", "state": "VALUES(state)"}
 
-_MESSAGE_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
-_SCHEDULED_ROW = f"({_marks(MESSAGE_COLUMNS)}, {_NOW}, {_MOMENT})"
-_RUN_ROW = f"({_marks(RUN_COLUMNS)}, {_NOW})"
-_END_ROW = f"({_marks(_END_COLUMNS)}, 0, {_NOW})"
-_GROUP_ROW = f"({_marks(GROUP_COLUMNS)}, {_NOW})"
+_MESSAGE_ROW = f"({_placeholders(MESSAGE_COLUMNS)}, {_NOW}, '', 0, '')"
+_SCHEDULED_ROW = f"({_placeholders(MESSAGE_COLUMNS)}, {_NOW}, {_MOMENT})"
+_RUN_ROW = f"({_placeholders(RUN_COLUMNS)}, {_NOW})"
+_END_ROW = f"({_placeholders(_END_COLUMNS)}, 0, {_NOW})"
+_GROUP_ROW = f"({_placeholders(GROUP_COLUMNS)}, {_NOW})"
 # What remains comes last: the others look at it.
 _GROUP_RESET = "ON DUPLICATE KEY UPDATE " + ", ".join(
     f"{c} = IF(remaining <= 0, VALUES({c}), {c})"
     for c in ("size", "failed", "body", "root_id", "parent_id", "remaining")
 )
-_NODE_ROW = f"({_marks(NODE_COLUMNS)}, {_NOW})"
+_NODE_ROW = f"({_placeholders(NODE_COLUMNS)}, {_NOW})"
 _NODE_RESET = ", ".join(f"{c} = VALUES({c})" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 
 #: A row is larger than ``max_allowed_packet``.
@@ -89,10 +89,12 @@ class MariadbEngine(Engine):
     false, true = "0", "1"
     token_check = "CONCAT(token, '')"
     # A subquery would take three times as long.
-    move = "UPDATE taskq_taskrun r JOIN taskq_group g ON g.group_id = %s SET r.result = g.body WHERE r.task_id = %s"
+    move_result_sql = (
+        "UPDATE taskq_taskrun r JOIN taskq_group g ON g.group_id = %s SET r.result = g.body WHERE r.task_id = %s"
+    )
     now_sql, unix_time = _NOW, "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {}) / 1e6"
     # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
-    skipping = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
+    skip_locked_prefix = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
@@ -142,7 +144,7 @@ class MariadbEngine(Engine):
             moment: datetime = cursor.fetchone()[0]
         return moment.replace(tzinfo=UTC).timestamp()
 
-    def moment(self, unix: float | None) -> Any:
+    def time_parameter(self, unix: float | None) -> Any:
         return None if unix is None else datetime.fromtimestamp(unix, UTC).replace(tzinfo=None)
 
     def _row(self, row: Sequence[Any], moments: Sequence[int]) -> list[Any]:
@@ -152,7 +154,7 @@ class MariadbEngine(Engine):
         return values
 
     def _moment(self, at: float | None, seconds: float | None) -> tuple[Any, int | None]:
-        return self.moment(at), None if seconds is None else round(seconds * 1e6)
+        return self.time_parameter(at), None if seconds is None else round(seconds * 1e6)
 
     def send(
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
@@ -182,7 +184,7 @@ class MariadbEngine(Engine):
 
     def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
         head = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES "
-        timed = [(task, kind, self.moment(at), worker, detail) for task, kind, at, worker, detail in rows]
+        timed = [(task, kind, self.time_parameter(at), worker, detail) for task, kind, at, worker, detail in rows]
         self._insert(head, "(%s, %s, %s, %s, %s)", timed)
 
     def _insert(self, head: str, row: str, rows: Sequence[Sequence[Any]], tail: str = "") -> None:
@@ -216,18 +218,19 @@ class MariadbEngine(Engine):
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.atomic(), self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT {claim_columns()}, TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6, "
+                f"{self.skip_locked_prefix}SELECT {claim_columns()}, "
+                f"TIMESTAMPDIFF(MICROSECOND, {_NOW}, expires_at) / 1e6, "
                 "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', created_at) / 1e6 "
                 "FROM taskq_message FORCE INDEX (taskq_message_to_claim) WHERE token = '' AND queue = %s "
                 "ORDER BY priority DESC, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [queue, limit],
             )
-            claimed = self.claimed(cursor.fetchall())
+            claimed = self.as_messages(cursor.fetchall())
             if claimed:
                 ids = [message.id for message in claimed]
                 # By the index: a scan of the whole table would wait for rows that others have locked.
                 cursor.execute(
-                    f"UPDATE taskq_message FORCE INDEX (PRIMARY) SET token = %s WHERE id IN ({self.marks(ids)})",
+                    f"UPDATE taskq_message FORCE INDEX (PRIMARY) SET token = %s WHERE id IN ({self.placeholders(ids)})",
                     [token, *ids],
                 )
         return claimed
@@ -244,10 +247,10 @@ class MariadbEngine(Engine):
             )
             return {name for name, found in cursor.fetchall() if found}
 
-    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
+    def lock_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
-                f"{self.skipping}SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', due_at) / 1e6, id "
+                f"{self.skip_locked_prefix}SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', due_at) / 1e6, id "
                 f"FROM taskq_scheduledmessage WHERE due_at <= {_NOW} "
                 "ORDER BY due_at, id LIMIT %s FOR UPDATE SKIP LOCKED",
                 [limit],
@@ -269,7 +272,9 @@ class MariadbEngine(Engine):
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
         head = f"INSERT INTO taskq_taskrun ({_END_COLUMNS}, priority, created_at) VALUES "
-        self._insert(head, _END_ROW, [self._end(s) for s in settlements], " " + _update(_ENDED, when_final=False))
+        self._insert(
+            head, _END_ROW, [self._end_values(s) for s in settlements], " " + _update(_ENDED, when_final=False)
+        )
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
         self._insert(f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ", _GROUP_ROW, rows, _GROUP_RESET)
@@ -284,8 +289,8 @@ class MariadbEngine(Engine):
         with self.cursor() as cursor:
             cursor.execute(
                 # The state is not in the condition: a row that does not fit would be let go at once.
-                f"SELECT task_id, state IN {FINAL} FROM taskq_taskrun WHERE task_id IN ({self.marks(settlements)}) "
-                "ORDER BY task_id FOR UPDATE",
+                f"SELECT task_id, state IN {FINAL} FROM taskq_taskrun "
+                f"WHERE task_id IN ({self.placeholders(settlements)}) ORDER BY task_id FOR UPDATE",
                 [s.task_id for s in settlements],
             )
             final = {task_id for task_id, is_final in cursor.fetchall() if is_final}
@@ -305,11 +310,11 @@ class MariadbEngine(Engine):
                 " ON DUPLICATE KEY UPDATE task_id = task_id",
             )
 
-    def _end(self, s: Settlement) -> tuple[Any, ...]:
+    def _end_values(self, s: Settlement) -> tuple[Any, ...]:
+        started, finished = self.time_parameter(s.started), self.time_parameter(s.finished)
         return (
-            s.task_id, s.result, s.content_type, s.traceback, self.moment(s.started), self.moment(s.finished),
-            s.runtime, s.retries, s.worker, s.children, s.name, s.queue, s.arguments, s.root_id, s.parent_id,
-            s.group_id, s.state,
+            s.task_id, s.result, s.content_type, s.traceback, started, finished, s.runtime, s.retries, s.worker,
+            s.children, s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, s.state,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
-"""Marks: what a notification holds in place of names. Every role of the database may listen.
+"""Marks: short hashes of names. A notification holds marks, because every role of the database may listen.
 
-Both sides make the mark of the same name: who notifies, and who looks for it among the names that it knows. The marks
-of two names may be alike: a notification is only a hint.
+The names are queues, task ids, and names with a control character that stand for something else. The listening side
+compares the marks of the names that it knows. Two names may have one mark: a notification is only a hint.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from hashlib import blake2b
 
 #: The channels of notifications: of queues, for workers, and of tasks that have ended, for those who wait.
 MESSAGE_CHANNEL, RESULT_CHANNEL = "taskq_message", "taskq_result"
+#: The name for "the schedule has new messages". ``store`` has more: ``REVOKED_NAME``, ``PAUSES_NAME``, ``RATES_NAME``.
+SCHEDULED_NAME = "\x1fscheduled"
 #: PostgreSQL takes payloads of less than 8,000 bytes.
 _LONGEST = 7900
 

@@ -19,14 +19,14 @@ from taskq.log_escapes import get_logger
 from taskq.records import DuePlace, Moment, Settlement
 
 from . import functions, marks
-from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, SCHEDULED_NAME
+from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS
 from .listeners import Listener
-from .marks import MESSAGE_CHANNEL, RESULT_CHANNEL
-from .notifications import PostgresqlListener
+from .marks import MESSAGE_CHANNEL, RESULT_CHANNEL, SCHEDULED_NAME
 from .postgresql_claims import ClaimingEngine
+from .postgresql_listener import PostgresqlListener
 
 logger = get_logger("taskq.engines")
-# What a listener sends to itself at its start, and for how long it waits for that.
+# The name that a listener notifies of at its start, and the seconds for which it waits to hear it.
 _TEST, _TEST_SECONDS = "\x1ftest", 1.0
 
 _MESSAGE_TYPES = (
@@ -115,7 +115,7 @@ _INSERT_EVENTS = (
     "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) SELECT task_id, kind, "
     f"pg_catalog.to_timestamp(at), worker, detail FROM json_to_recordset(%s::json) AS x({_EVENT_TYPES})"
 )
-# The join may be made in any way: an array of ids leads to the runs first, whatever their table is thought to be like.
+# ANY(ARRAY(...)) makes the planner find the runs by their index, whatever its statistics say of the join.
 _UPDATE_RUNS = (
     f"WITH x AS MATERIALIZED (SELECT * FROM json_to_recordset(%s::json) AS x({_END_TYPES})) "
     f"UPDATE taskq_taskrun r SET {_END_SET} FROM x "
@@ -174,9 +174,9 @@ def _send_statement(run: bool, reset: bool, scheduled: bool, wake: bool) -> str:
     return (first if run else "") + (_SEND_SCHEDULED if scheduled else _SEND_MESSAGE) + (_WAKE if wake else "")
 
 
-# Every shape that a send can have, each made once: with a run, reset, scheduled, waking.
+# The statements of ``send``, by its four conditions: with a run, reset, scheduled, waking.
 _SENDS = {shape: _send_statement(*shape) for shape in itertools.product((False, True), repeat=4)}
-# A time of PostgreSQL has microseconds, which a Unix time as a float keeps.
+# A float keeps the microseconds of PostgreSQL's times.
 _BEHIND = {False: "true", True: "(due_at, id + 0) > (pg_catalog.to_timestamp(%s::float8), %s::bigint)"}
 _OPEN_SCHEMAS = (
     "SELECT n.nspname::text FROM pg_catalog.pg_namespace n "
@@ -221,24 +221,24 @@ class PostgresqlEngine(ClaimingEngine):
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
     ) -> None:
         """One statement: run, message and notification together."""
-        called = None
+        wake_mark = None
         if wake:
-            called = marks.mark(SCHEDULED_NAME if due is not None else message[_QUEUE])
-        if run is not None and due is None and not reset and self._send_by_function(message, run, called):
+            wake_mark = marks.mark(SCHEDULED_NAME if due is not None else message[_QUEUE])
+        if run is not None and due is None and not reset and self._send_by_function(message, run, wake_mark):
             return
         with self.cursor() as cursor:
-            params = [*(run or ()), *message, *(due or ()), *([called] if wake else ())]
+            params = [*(run or ()), *message, *(due or ()), *([wake_mark] if wake else ())]
             cursor.execute(_SENDS[run is not None, reset, due is not None, wake], params)
 
-    def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], called: str | None) -> bool:
-        """Send a usual message by one call, and return true; false if there is no function that this role may call."""
+    def _send_by_function(self, message: Sequence[Any], run: Sequence[Any], wake_mark: str | None) -> bool:
+        """Send a usual message by one call of ``functions.SEND``; return false for others, or without the function."""
         queue, task_id, name, priority, headers, body, kind, encoding, properties, exchange, key, _, *expiry, _, _ = (
             message
         )
         arguments, root_id, parent_id, group_id, retries = run[4:9]
         if (kind, encoding, exchange, key, expiry, group_id, retries) != (*_USUAL, queue, _NO_EXPIRY, "", 0):
             return False
-        params = [task_id, name, queue, priority, headers, body, properties, arguments, root_id, parent_id, called]
+        params = [task_id, name, queue, priority, headers, body, properties, arguments, root_id, parent_id, wake_mark]
         for _ in range(2):
             if not (call := self._call_send):
                 break
@@ -246,13 +246,13 @@ class PostgresqlEngine(ClaimingEngine):
                 cursor.execute(call, params)
                 if cursor.rowcount:
                     return True
-            # The search path of the connection leads to other tables than before.
+            # The search path of the connection has changed, and leads to other tables: find the function again.
             self.__dict__.pop("_call_send", None)
         return False
 
     @cached_property
     def _call_send(self) -> str:
-        """The statement that calls the function; empty if there is none, as in tests that make tables themselves."""
+        """The statement that calls ``functions.SEND``; empty without it, as where tests make the tables themselves."""
         with self.cursor() as cursor:
             cursor.execute(functions.FIND_SEND)
             found = cursor.fetchone()
@@ -271,9 +271,9 @@ class PostgresqlEngine(ClaimingEngine):
         self._insert(_INSERT_EVENTS, _EVENT_NAMES, rows)
 
     def _insert(self, sql: str, names: Sequence[str], rows: Sequence[Sequence[Any]], single: str = "") -> None:
-        """Execute ``sql`` with a document of rows, or ``single`` with the only row.
+        """Execute ``sql`` with a JSON document of the rows, or ``single`` with one row's values.
 
-        In a document a large text takes the server more than twice the time, and this process a copy more.
+        A large text in a document takes the server more than twice the time, and this process another copy.
         """
         alone = bool(single) and len(rows) == 1
         params = rows[0] if alone else [json.dumps([dict(zip(names, row, strict=True)) for row in rows])]
@@ -287,7 +287,7 @@ class PostgresqlEngine(ClaimingEngine):
             cursor.execute("SELECT pg_catalog.pg_notify(%s::text, %s::text)", [channel, marks.payload(names)])
 
     def newest_message(self) -> int | None:
-        """See ``base.Engine``: what the sequence gave last. The table's largest id may lie behind many dead rows."""
+        """Return the last value of the sequence: a look for the largest id may step over many dead rows."""
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_catalog.pg_sequence_last_value("
@@ -296,7 +296,7 @@ class PostgresqlEngine(ClaimingEngine):
             (newest,) = cursor.fetchone()
         return None if newest is None else int(newest)
 
-    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
+    def lock_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT extract(epoch FROM due_at)::float8, id FROM taskq_scheduledmessage "
@@ -325,10 +325,12 @@ class PostgresqlEngine(ClaimingEngine):
             return {row[0] for row in cursor.fetchall()}
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
-        self._insert(_UPDATE_RUNS, _END_NAMES, [_end(s) for s in settlements])
+        self._insert(_UPDATE_RUNS, _END_NAMES, [_end_values(s) for s in settlements])
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
-        self._insert(_UPSERT_RUNS, _END_NAMES + _ORIGIN_NAMES, [(*_end(s), *_origin(s)) for s in settlements])
+        self._insert(
+            _UPSERT_RUNS, _END_NAMES + _ORIGIN_NAMES, [(*_end_values(s), *_origin_values(s)) for s in settlements]
+        )
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
         self._insert(_INSERT_GROUPS, _GROUP_NAMES, rows, _INSERT_GROUP)
@@ -338,7 +340,7 @@ class PostgresqlEngine(ClaimingEngine):
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
         names = _END_NAMES + _ORIGIN_NAMES
-        rows = [dict(zip(names, (*_end(s), *_origin(s)), strict=True)) for s in settlements]
+        rows = [dict(zip(names, (*_end_values(s), *_origin_values(s)), strict=True)) for s in settlements]
         with self.cursor() as cursor:
             cursor.execute(_END_RUNS, [json.dumps(rows)])
             return {row[0] for row in cursor.fetchall()}
@@ -382,14 +384,14 @@ _GROUP_NAMES = _names(_GROUP_TYPES)
 _NODE_NAMES = _names(_NODE_TYPES)
 
 
-def _end(s: Settlement) -> tuple[Any, ...]:
+def _end_values(s: Settlement) -> tuple[Any, ...]:
     return (
         s.task_id, s.state, s.result, s.content_type, s.traceback, s.started, s.finished, s.runtime, s.retries,
         s.worker, s.children,
     )  # fmt: skip
 
 
-def _origin(s: Settlement) -> tuple[Any, ...]:
+def _origin_values(s: Settlement) -> tuple[Any, ...]:
     return (s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id)
 
 

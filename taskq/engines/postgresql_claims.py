@@ -1,4 +1,4 @@
-"""Claims on PostgreSQL, and how the planner is kept to the plan that serves them at any size."""
+"""Claims on PostgreSQL, and the settings that keep the planner to indexes, whatever its statistics say."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from taskq.records import Claimed
 from .claim_columns import claim_columns, fits
 from .lock_timeout import LockTimeoutEngine
 
-# A claim that a crash of the server forgets is a message that is claimed again, and whose first
-# holder settles nothing: it need not wait for the disk.
+# A claim does not wait for the disk. If the server crashes and forgets it, the message is claimed again, and its first
+# holder, whose token is gone, settles nothing.
 _NO_WAIT = "pg_catalog.set_config('synchronous_commit', 'off', true)"
-# Rows are updated where they lie: no index and no join has to be chosen. Until the end of the statement their locks
-# keep them there. An array is read once.
+# Rows are found by their place (``ctid``): there is no index and no join to choose. The locks keep a row at its place
+# until the statement ends. The array is read once.
 _CLAIM = (
     f"UPDATE taskq_message m SET token = %s WHERE {{}}m.ctid = ANY(ARRAY({{}})) RETURNING {claim_columns()}, "
     "extract(epoch FROM expires_at - clock_timestamp())::float8, extract(epoch FROM created_at)::float8"
 )
-# By the key: there is no other plan. The check of the token keeps off the index of claims.
+# ``token || ''`` can't use the index of claims, so the plan is the primary key.
 _TAKE = (
     f"DELETE FROM taskq_message WHERE id = %s AND (token || '') = '' AND {fits()} RETURNING {claim_columns()}, "
     "extract(epoch FROM expires_at - clock_timestamp())::float8, extract(epoch FROM created_at)::float8"
 )
-# The index of claims has the id as ``id + 0``, and no other index does: see ``storage``.
+# Only the index of claims has ``id + 0``: see ``storage``.
 _FROM_THE_START = (
     "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s "
     "ORDER BY priority DESC, id + 0 LIMIT %s FOR UPDATE SKIP LOCKED"
 )
-# One priority after the other, as long as there is room.
+# Behind the ids ``f.id``, one priority after the other.
 _AFTER = (
     "SELECT w.ctid FROM unnest(%s::smallint[], %s::bigint[]) AS f(priority, id), LATERAL ("
     "SELECT ctid FROM taskq_message WHERE token = '' AND queue = %s AND priority = f.priority AND id + 0 > f.id "
     "ORDER BY id + 0 LIMIT %s FOR UPDATE SKIP LOCKED) w LIMIT %s"
 )
-# In somebody's transaction, not to wait for the disk would be about all of it.
+# In a caller's transaction: "not to wait for the disk" would hold for all of it. Alone: it is part of the statement.
 _CLAIM_WITHIN = {after: _CLAIM.format("", _AFTER if after else _FROM_THE_START) for after in (False, True)}
 _CLAIM_ALONE = {
     after: _CLAIM.format(f"(SELECT {_NO_WAIT}) = 'off' AND ", _AFTER if after else _FROM_THE_START)
     for after in (False, True)
 }
-# LATERAL and LIMIT: there is no other plan than a look into the index for each queue.
+# With LATERAL and LIMIT the only plan is one look into the index for each queue.
 _WITH_MESSAGES = (
     "SELECT q.name FROM pg_catalog.unnest(%s::text[]) AS q(name), LATERAL (SELECT 1 FROM taskq_message "
     "WHERE token = '' AND queue = q.name COLLATE \"C\" ORDER BY priority DESC, id + 0 LIMIT 1) m"
@@ -54,32 +54,31 @@ _HEAD_AFTER = (
     "ORDER BY id + 0 LIMIT %s) w LIMIT %s"
 )
 _PRIORITIES = range(10)
-# What keeps the planner to look-ups in indexes. Statistics may be of another time, when the table was empty or full:
-# then it would sort all that waits. The statements of taskq have an index that serves them at any size. Sorting stays
-# allowed: without it a few rows that are wanted in the order of ids would be looked for among all.
-# The few rows of workers are read as a whole all the same, at a price that stands for "never". It must not be taken for
-# a reason to compile the statement, which takes a tenth of a second.
+#: The settings that keep the planner to indexes. Old statistics, of a time when the table was empty or full, would have
+#: it sort all messages that wait; the statements of taskq have an index for any size. Sorting stays allowed: else a few
+#: rows in the order of their ids would be looked for among all. The small table of workers is read as a whole all the
+#: same, at a prohibitive cost. ``jit`` is off because of that cost: compiling a statement takes a tenth of a second.
 LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
 _STEADY = "; ".join(f"SET {name} = {value}" for name, value in LOOK_UPS.items())
-_STEADY_HERE = f"SELECT {_NO_WAIT}" + "".join(
-    f", pg_catalog.set_config('{n}', '{value}', true)" for n, value in LOOK_UPS.items()
-)
+#: The same for the transaction that it is executed in.
+STEADY_HERE = "SELECT " + ", ".join(f"pg_catalog.set_config('{n}', '{value}', true)" for n, value in LOOK_UPS.items())
+_STEADY_CLAIM = f"{STEADY_HERE}, {_NO_WAIT}"
 
 
 class ClaimingEngine(LockTimeoutEngine):
     """The part of PostgreSQL's engine that claims."""
 
     keeps_dead_entries = True
-    takes = True
+    can_take_waiting = True
 
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
-        """See ``base.Engine``; one statement, with the planner told how."""
+        """See ``base.Engine``."""
         params: list[Any] = [token, queue, limit]
         if after is not None:
             params = [token, *_behind(after), queue, limit, limit]
         with self._claiming() as (cursor, statements):
             cursor.execute(statements[after is not None], params)
-            claimed = self.claimed(cursor.fetchall())
+            claimed = self.as_messages(cursor.fetchall())
         claimed.sort(key=lambda message: (-message.priority, message.id))
         return claimed
 
@@ -87,7 +86,7 @@ class ClaimingEngine(LockTimeoutEngine):
         """See ``base.Engine``."""
         with self.cursor() as cursor:
             cursor.execute(_TAKE, [message_id])
-            return self.claimed(cursor.fetchall())
+            return self.as_messages(cursor.fetchall())
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         """See ``base.Engine``."""
@@ -112,12 +111,12 @@ class ClaimingEngine(LockTimeoutEngine):
         with self.atomic():
             if own:
                 with self.cursor() as cursor:
-                    cursor.execute(_STEADY_HERE)
+                    cursor.execute(_STEADY_CLAIM)
             yield
 
     @contextmanager
     def _claiming(self) -> Iterator[tuple[Any, dict[bool, str]]]:
-        """Yield a cursor and the statements of a claim, with the planner kept to look-ups."""
+        """Yield a cursor whose planner is kept to indexes, and the statements of a claim: ``after`` or not."""
         connection = self.connection.connection
         if self.in_transaction():
             # The caller's: what is set here would last until its end.
@@ -125,7 +124,7 @@ class ClaimingEngine(LockTimeoutEngine):
                 yield cursor, _CLAIM_WITHIN
         elif connection is None or connection not in self._direct:
             with self.atomic(), self.cursor() as cursor:
-                cursor.execute(_STEADY_HERE)
+                cursor.execute(_STEADY_CLAIM)
                 yield cursor, _CLAIM_WITHIN
         else:
             import psycopg
@@ -134,7 +133,7 @@ class ClaimingEngine(LockTimeoutEngine):
                 yield cursor, _CLAIM_ALONE
 
     def make_steady(self) -> None:
-        """Have claims prepared on this thread's connection, and keep the planner to look-ups in indexes."""
+        """Let claims be prepared statements on this thread's connection, and keep its planner to indexes."""
         connection = self.connection.connection
         if connection is None or self.in_transaction():
             return
@@ -145,10 +144,10 @@ class ClaimingEngine(LockTimeoutEngine):
 
 @contextmanager
 def _preparing(connection: Any) -> Iterator[None]:
-    """Have the statements of a connection prepared, but for those of Django's cursors.
+    """Have psycopg prepare the statements of a connection within this block.
 
-    Only meanwhile: psycopg remembers each of the last 100 statements that it might prepare, and those of Django's
-    cursors have their values inside, which may be megabytes.
+    Not always: psycopg keeps the last 100 statements that it might prepare. Those of Django's cursors have their
+    values inside, which may be megabytes.
     """
     before, connection.prepare_threshold = connection.prepare_threshold, 0
     try:
@@ -158,6 +157,6 @@ def _preparing(connection: Any) -> Iterator[None]:
 
 
 def _behind(after: Mapping[int, int]) -> tuple[list[int], list[int]]:
-    """Return all priorities, the most urgent first, and for each of them the id behind which is looked."""
+    """Return all priorities, the most urgent first, and for each the id behind which messages are claimed."""
     priorities = sorted({*_PRIORITIES, *after}, reverse=True)
     return priorities, [after.get(priority, 0) for priority in priorities]

@@ -1,7 +1,6 @@
-"""Whether a connection of any alias is in a transaction, by its driver's own status and not by Django's.
+"""Tells whether a connection is in a transaction, by its driver's status: Django does not know of ``BEGIN`` by SQL.
 
-A task can begin a transaction by SQL, of which Django knows nothing. Used between tasks, for
-each connection that stays open; also for databases that taskq has no engine for.
+Called between tasks for each open connection of the project, also to databases that taskq has no engine for.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _IDLE, _BROKEN = 0, 4
 def in_transaction(connection: BaseDatabaseWrapper) -> bool:
     """Tell whether the open ``connection`` is in a transaction. Raises an error if it is broken or out of step.
 
-    No query, but on MariaDB, whose driver keeps that to itself.
+    This costs a query on MariaDB only, whose driver does not tell.
     """
     status = _STATUS.get(connection.vendor)
     return status is not None and status(connection)

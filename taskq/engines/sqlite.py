@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -18,19 +19,10 @@ from taskq.models.fields import OCTETS, WHOLE
 from taskq.records import NEVER, Claimed, DuePlace, Moment, Settlement
 
 from . import large_texts
-from .base import (
-    FINAL,
-    GROUP_COLUMNS,
-    MESSAGE_COLUMNS,
-    NODE_COLUMNS,
-    RUN_COLUMNS,
-    SCHEDULED_NAME,
-    Engine,
-    unix_now,
-)
+from .base import FINAL, GROUP_COLUMNS, MESSAGE_COLUMNS, NODE_COLUMNS, RUN_COLUMNS, Engine
 from .claim_columns import claim_columns
 from .listeners import Listener
-from .marks import MESSAGE_CHANNEL
+from .marks import MESSAGE_CHANNEL, SCHEDULED_NAME
 from .sqlite_listeners import SqliteListener, StoreThreadListener, note_own
 
 _QUEUE = MESSAGE_COLUMNS.split(", ").index("queue")
@@ -39,23 +31,23 @@ _MESSAGE_MOMENTS = (12,)
 _RUN_MOMENTS = (9, 11)
 
 
-def _marks(columns: str) -> str:
+def _placeholders(columns: str) -> str:
     return ", ".join(["%s"] * len(columns.split(", ")))
 
 
 _INSERT_MESSAGE = (
     f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked) "
-    f"VALUES ({_marks(MESSAGE_COLUMNS)}, %s, '', 0, '')"
+    f"VALUES ({_placeholders(MESSAGE_COLUMNS)}, %s, '', 0, '')"
 )
 _INSERT_SCHEDULED = (
     f"INSERT INTO taskq_scheduledmessage ({MESSAGE_COLUMNS}, created_at, due_at) "
-    f"VALUES ({_marks(MESSAGE_COLUMNS)}, %s, %s)"
+    f"VALUES ({_placeholders(MESSAGE_COLUMNS)}, %s, %s)"
 )
 _RESET = ", ".join(f"{c} = excluded.{c}" for c in [*RUN_COLUMNS.split(", ")[1:], "created_at"]) + (
     ", result = NULL, traceback = NULL, children = NULL, started_at = NULL, finished_at = NULL, runtime = NULL"
 )
 _INSERT_RUN = {
-    reset: f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES ({_marks(RUN_COLUMNS)}, %s) "
+    reset: f"INSERT INTO taskq_taskrun ({RUN_COLUMNS}, created_at) VALUES ({_placeholders(RUN_COLUMNS)}, %s) "
     "ON CONFLICT (task_id) "
     + (f"DO UPDATE SET {_RESET} WHERE taskq_taskrun.state IN {FINAL}" if reset else "DO NOTHING")
     for reset in (False, True)
@@ -77,24 +69,26 @@ _UPSERT_RUN = (
 )
 _END_RUN = f"{_UPSERT_RUN} RETURNING task_id"
 _INSERT_GROUP = (
-    f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ({_marks(GROUP_COLUMNS)}, %s) "
+    f"INSERT INTO taskq_group ({GROUP_COLUMNS}, created_at) VALUES ({_placeholders(GROUP_COLUMNS)}, %s) "
     "ON CONFLICT (group_id) DO UPDATE SET "
     + ", ".join(f"{c} = excluded.{c}" for c in GROUP_COLUMNS.split(", ")[1:])
     + " WHERE remaining <= 0"
 )
 _INSERT_NODE = (
-    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_marks(NODE_COLUMNS)}, %s) ON CONFLICT (task_id) DO "
+    f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ({_placeholders(NODE_COLUMNS)}, %s) "
+    "ON CONFLICT (task_id) DO "
 )
 _NODE_RESET = "UPDATE SET " + ", ".join(f"{c} = excluded.{c}" for c in NODE_COLUMNS.split(", ") if c != "task_id")
 _INSERT_EVENT = "INSERT INTO taskq_taskevent (task_id, kind, at, worker, detail) VALUES (%s, %s, %s, %s, %s)"
-#: The most memory for pages on the store thread: with SQLite's 2 MiB a large row that
-#: was not written by taskq, or by an older version, is read several times for a claim.
+#: The most memory for pages on the store thread. With SQLite's 2 MiB a claim reads a large row several times, if its
+#: text is in it: a row of another program, or of an older version.
 _CACHE_KIB = 16 * 1024
-#: The pages of the log from which on the store thread copies them after all. SQLite's own number is 1,000.
+#: The number of pages in the write-ahead log at which the store thread's commits copy them (checkpoint). SQLite's own
+#: number is 1,000.
 _MOST_IN_LOG = 16_000
 #: A column of time as a Unix time.
 _UNIX = "(julianday({}) - 2440587.5) * 86400"
-#: A body that stands apart does not come along: a blob is in its place.
+#: The stand-in of a large text is a blob. A claim brings no body for it.
 _CLAIMED = claim_columns("length(CAST({} AS BLOB))", "typeof(body) = 'text'")
 _CLAIM = (
     "UPDATE taskq_message SET token = %s WHERE id IN (SELECT id FROM taskq_message INDEXED BY taskq_message_to_claim "
@@ -105,35 +99,36 @@ _CLAIM = (
 
 
 @lru_cache(maxsize=16)
-def _second(unix: int) -> str:
+def _second_text(unix: int) -> str:
     return datetime.fromtimestamp(unix, UTC).replace(tzinfo=None).isoformat(" ")
 
 
-def _text(unix: float | None) -> str | None:
+def _time_text(unix: float | None) -> str | None:
     """Return a Unix time as Django stores times on SQLite. Each task has some: most are of the same few seconds."""
     if unix is None:
         return None
     seconds = math.floor(unix)
     microseconds = round((unix - seconds) * 1e6)
     if microseconds == 1_000_000:
-        return _second(seconds + 1) + ".000000"
-    return f"{_second(seconds)}.{microseconds:06}"
+        return _second_text(seconds + 1) + ".000000"
+    return f"{_second_text(seconds)}.{microseconds:06}"
 
 
-def _unix(text: str) -> float:
+def _unix_time(text: str) -> float:
+    """Reverse ``_time_text``."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
-def _time(moment: Moment, now: float) -> str | None:
+def _moment_text(moment: Moment, now: float) -> str | None:
     at, seconds = moment
-    return _text(at if seconds is None else now + seconds)
+    return _time_text(at if seconds is None else now + seconds)
 
 
-def _with_times(row: Sequence[Any], places: Sequence[int], now: float) -> list[Any]:
+def _with_time_texts(row: Sequence[Any], places: Sequence[int], now: float) -> list[Any]:
     values = list(row)
     for place in reversed(places):
         moment = values[place], values[place + 1]
-        values[place : place + 2] = [None if moment == NEVER else _time(moment, now)]
+        values[place : place + 2] = [None if moment == NEVER else _moment_text(moment, now)]
     return values
 
 
@@ -146,7 +141,7 @@ class SqliteEngine(Engine):
     batch_bytes = 2_000_000
     own_clock = False
     false, true = "0", "1"
-    whole, octets = WHOLE, OCTETS
+    whole_text, byte_length = WHOLE, OCTETS
     now_sql = "strftime('%%Y-%%m-%%d %%H:%%M:%%f000', 'now')"
     unix_time = _UNIX
 
@@ -162,48 +157,51 @@ class SqliteEngine(Engine):
         return "closed database" not in str(error) and super().refuses(error)
 
     def now(self) -> float:
-        return unix_now()
+        return time.time()
 
-    def moment(self, unix: float | None) -> Any:
-        return _text(unix)
+    def time_parameter(self, unix: float | None) -> Any:
+        return _time_text(unix)
 
     def send(
         self, message: Sequence[Any], run: Sequence[Any] | None, *, due: Moment | None, reset: bool, wake: bool
     ) -> None:
         """One transaction."""
-        message, run, texts = large_texts.apart(message, run)
-        now = unix_now()
-        text = _text(now)
-        values = [*_with_times(message, _MESSAGE_MOMENTS, now), text]
+        message, run, texts = large_texts.with_stand_ins(message, run)
+        now = time.time()
+        text = _time_text(now)
+        values = [*_with_time_texts(message, _MESSAGE_MOMENTS, now), text]
         with self.atomic() if texts or run is not None else nullcontext(), self.cursor() as cursor:
             if run is not None:
-                cursor.execute(_INSERT_RUN[reset], [*_with_times(run, _RUN_MOMENTS, now), text])
+                cursor.execute(_INSERT_RUN[reset], [*_with_time_texts(run, _RUN_MOMENTS, now), text])
             if due is None:
                 cursor.execute(_INSERT_MESSAGE, values)
             else:
-                cursor.execute(_INSERT_SCHEDULED, [*values, _time(due, now)])
+                cursor.execute(_INSERT_SCHEDULED, [*values, _moment_text(due, now)])
             for statement, params in texts:
                 cursor.execute(statement, params)
         note_own([SCHEDULED_NAME if due is not None else message[_QUEUE]])
 
     def insert_messages(self, rows: Sequence[Sequence[Any]]) -> None:
-        now = unix_now()
-        text = _text(now)
-        rows, texts = large_texts.each(large_texts.message_apart, rows)
-        self._run(_INSERT_MESSAGE, [(*_with_times(row, _MESSAGE_MOMENTS, now), text) for row in rows], texts)
+        now = time.time()
+        text = _time_text(now)
+        rows, texts = large_texts.for_each(large_texts.message_with_stand_in, rows)
+        self._run(_INSERT_MESSAGE, [(*_with_time_texts(row, _MESSAGE_MOMENTS, now), text) for row in rows], texts)
 
     def insert_scheduled(self, rows: Sequence[Sequence[Any]], due: Sequence[Moment]) -> None:
-        now = unix_now()
-        text = _text(now)
-        rows, texts = large_texts.each(large_texts.message_apart, rows)
-        timed = [(*_with_times(r, _MESSAGE_MOMENTS, now), text, _time(d, now)) for r, d in zip(rows, due, strict=True)]
+        now = time.time()
+        text = _time_text(now)
+        rows, texts = large_texts.for_each(large_texts.message_with_stand_in, rows)
+        timed = [
+            (*_with_time_texts(r, _MESSAGE_MOMENTS, now), text, _moment_text(d, now))
+            for r, d in zip(rows, due, strict=True)
+        ]
         self._run(_INSERT_SCHEDULED, timed, texts)
 
     def insert_runs(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        now = unix_now()
-        text = _text(now)
-        rows, texts = large_texts.each(large_texts.run_apart, rows)
-        self._run(_INSERT_RUN[reset], [(*_with_times(row, _RUN_MOMENTS, now), text) for row in rows], texts)
+        now = time.time()
+        text = _time_text(now)
+        rows, texts = large_texts.for_each(large_texts.run_with_stand_in, rows)
+        self._run(_INSERT_RUN[reset], [(*_with_time_texts(row, _RUN_MOMENTS, now), text) for row in rows], texts)
 
     def _run(self, sql: str, rows: list[Any], texts: large_texts.Statements | None = None) -> None:
         with self.atomic() if texts else nullcontext(), self.cursor() as cursor:
@@ -217,8 +215,8 @@ class SqliteEngine(Engine):
     def claim(self, queue: str, limit: int, token: str, after: Mapping[int, int] | None = None) -> list[Claimed]:
         with self.cursor() as cursor:
             cursor.execute(_CLAIM, [token, queue, limit])
-            claimed = self.claimed(cursor.fetchall(), lambda text: _unix(text) - unix_now())
-        # The answer comes in no order. Sorting keeps the order of equals: the id decides among one priority.
+            claimed = self.as_messages(cursor.fetchall(), lambda text: _unix_time(text) - time.time())
+        # RETURNING has no order. Sorting is stable: first by the second key.
         claimed.sort(key=attrgetter("id"))
         claimed.sort(key=attrgetter("priority"), reverse=True)
         return claimed
@@ -232,43 +230,45 @@ class SqliteEngine(Engine):
             )
             return {row[0] for row in cursor.fetchall()}
 
-    def pick_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
+    def lock_due(self, limit: int, after: DuePlace | None = None) -> list[DuePlace]:
         with self.cursor() as cursor:
             cursor.execute(
                 "SELECT due_at || '', id FROM taskq_scheduledmessage WHERE due_at <= %s ORDER BY due_at, id LIMIT %s",
-                [_text(unix_now()), limit],
+                [_time_text(time.time()), limit],
             )
-            return [(_unix(due), number) for due, number in cursor.fetchall()]
+            return [(_unix_time(due), number) for due, number in cursor.fetchall()]
 
     def next_due(self, after: DuePlace | None = None) -> float | None:
         with self.cursor() as cursor:
             cursor.execute("SELECT due_at || '' FROM taskq_scheduledmessage ORDER BY due_at LIMIT 1")
             row = cursor.fetchone()
-        return row and _unix(row[0]) - unix_now()
+        return row and _unix_time(row[0]) - time.time()
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
-        self._run(_UPDATE_RUN, [_end(s) for s in settlements])
+        self._run(_UPDATE_RUN, [_end_values(s) for s in settlements])
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
-        self._run(_UPSERT_RUN, _ends(settlements))
+        self._run(_UPSERT_RUN, _upsert_rows(settlements))
 
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
-        now = _text(unix_now())
-        rows, texts = large_texts.each(large_texts.group_apart, rows)
+        now = _time_text(time.time())
+        rows, texts = large_texts.for_each(large_texts.group_with_stand_in, rows)
         self._run(_INSERT_GROUP, [(*row, now) for row in rows], texts)
 
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:
-        now = _text(unix_now())
+        now = _time_text(time.time())
         self._run(_INSERT_NODE + (_NODE_RESET if reset else "NOTHING"), [(*row, now) for row in rows])
 
     def insert_events(self, rows: Sequence[tuple[str, str, float, str, str]]) -> None:
-        self._run(_INSERT_EVENT, [(task, kind, _text(at), worker, detail) for task, kind, at, worker, detail in rows])
+        self._run(
+            _INSERT_EVENT, [(task, kind, _time_text(at), worker, detail) for task, kind, at, worker, detail in rows]
+        )
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
         """One statement a row: ``executemany`` returns nothing."""
         ended: set[str] = set()
         with self.cursor() as cursor:
-            for row in _ends(settlements):
+            for row in _upsert_rows(settlements):
                 cursor.execute(_END_RUN, row)
                 ended.update(task_id for (task_id,) in cursor.fetchall())
         return ended
@@ -276,8 +276,8 @@ class SqliteEngine(Engine):
     def make_steady(self) -> None:
         """Let this thread's connection keep the pages of a large row in memory, and leave checkpoints to others.
 
-        SQLite has the commit after which the log has 1,000 pages copy them and wait for the disk: after a large message
-        half a second, in the middle of all tasks. Connections of other threads and processes commit too, and copy them.
+        The commit that brings the write-ahead log to 1,000 pages copies them and waits for the disk: half a second
+        after a large message, and no task goes on. Connections of other threads and processes make checkpoints too.
         """
         with self.cursor() as cursor:
             cursor.execute("PRAGMA wal_autocheckpoint")
@@ -286,7 +286,7 @@ class SqliteEngine(Engine):
             cursor.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
 
     def notify(self, channel: str, names: Collection[str]) -> None:
-        """See ``base.Engine``. Others see the commit; this is for the store thread, which does not see its own."""
+        """Note the names for the store thread, which does not see its own commits. Others see the commit itself."""
         if channel == MESSAGE_CHANNEL:
             note_own(names)
 
@@ -300,16 +300,18 @@ class SqliteEngine(Engine):
         return SqliteListener(self.alias)
 
 
-def _end(s: Settlement) -> tuple[Any, ...]:
+def _end_values(s: Settlement) -> tuple[Any, ...]:
     return (
-        s.state, s.result, s.content_type, s.traceback, _text(s.started), _text(s.finished), s.runtime, s.retries,
-        s.worker, s.children, s.task_id,
+        s.state, s.result, s.content_type, s.traceback, _time_text(s.started), _time_text(s.finished), s.runtime,
+        s.retries, s.worker, s.children, s.task_id,
     )  # fmt: skip
 
 
-def _ends(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
-    now = _text(unix_now())
-    return [(*_end(s), s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, now) for s in settlements]
+def _upsert_rows(settlements: Sequence[Settlement]) -> list[tuple[Any, ...]]:
+    now = _time_text(time.time())
+    return [
+        (*_end_values(s), s.name, s.queue, s.arguments, s.root_id, s.parent_id, s.group_id, now) for s in settlements
+    ]
 
 
 engine_class = SqliteEngine

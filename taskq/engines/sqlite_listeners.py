@@ -35,30 +35,24 @@ class SqliteListener(Listener):
 
     def __init__(self, alias: str) -> None:
         self._wrapper: Any = connections[alias]
+        self._awake_until = 0.0
+        self._watch: Watch | None = None
+        self._attach()
+
+    def _attach(self) -> None:
         # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
         with self._wrapper.wrap_database_errors:
-            self._connection = self._connect()
-            self._version = self._ask()
-            self._awake_until = 0.0
-            self._watch = self._watched()
+            connection = self._connect()
+            self._version = _version(connection)
+            self._watch = _watch(connection)
+        # Last: if one of these fails, the next call of ``poll`` attaches again.
+        self._connection = connection
 
     def _connect(self) -> Any:
         name = self._wrapper.get_connection_params()["database"]
         return sqlite3.connect(
             name, timeout=0.1, isolation_level=None, check_same_thread=False, uri=str(name).startswith("file:")
         )
-
-    def _ask(self) -> int:
-        return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
-
-    def _watched(self) -> Watch | None:
-        """Return a watch on the database's files, or ``None`` where there is none, as for one in memory."""
-        path = self._connection.execute("PRAGMA database_list").fetchone()[2]
-        try:
-            # The log is there as long as this connection is: it has read.
-            return Watch([f"{path}-wal"]) if path else None
-        except OSError:
-            return None
 
     @property
     def interval(self) -> float:  # type: ignore[override]
@@ -76,13 +70,14 @@ class SqliteListener(Listener):
         if self._watch is not None and self._watch.take():
             self._awake_until = time.monotonic() + _COMMIT
         with self._wrapper.wrap_database_errors:
-            version = self._ask()
+            version = _version(self._connection)
         if version == self._version:
             return set()
         self._version = version
         return None
 
     def _end_watch(self) -> None:
+        # Never twice: by then another file may have the descriptor's number.
         watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
@@ -91,6 +86,20 @@ class SqliteListener(Listener):
         """Close the connection and the watch."""
         self._end_watch()
         self._connection.close()
+
+
+def _version(connection: Any) -> int:
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def _watch(connection: Any) -> Watch | None:
+    """Return a watch on the database's files, or ``None`` where there is none, as for one in memory."""
+    path = connection.execute("PRAGMA database_list").fetchone()[2]
+    try:
+        # The log is there as long as this connection is: it has read.
+        return Watch([f"{path}-wal"]) if path else None
+    except OSError:
+        return None
 
 
 #: The marks of what the store thread's own transactions have notified of. Other threads have none.
@@ -120,22 +129,18 @@ class StoreThreadListener(SqliteListener):
 
     def poll(self) -> set[str] | None:
         """Return ``None`` if another connection has committed since the last call, else the marks of own messages."""
+        heard: set[str] | None = None
+        if self._wrapper.connection is self._connection:
+            heard = super().poll()
+        else:
+            # A new connection, whose number says nothing of commits before it. Its log may be another file, too.
+            self._end_watch()
+            self._attach()
+        # Only now: after an error they are still to be told.
         own, _own.marks = _own.marks, set()
-        if self._wrapper.connection is not self._connection:
-            self._reconnect()
-            return None
-        return own if super().poll() is not None else None
-
-    def _reconnect(self) -> None:
-        """Take over the thread's new connection, whose number says nothing of commits before it."""
-        # The old log may have gone with the old connection.
-        self._end_watch()
-        with self._wrapper.wrap_database_errors:
-            self._connection = self._connect()
-            self._version = self._ask()
-            self._watch = self._watched()
+        return None if heard is None else own
 
     def close(self) -> None:
-        """End the watch; the connection is the thread's."""
+        """Close the watch; the connection is the thread's."""
         self._end_watch()
         del _own.marks

@@ -1,4 +1,4 @@
-"""The statement that adds up statistics: workers write the same rows."""
+"""The statement that adds to the counters of statistics. Several workers write the same rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def add_up(
     else:
         met, new = "ON DUPLICATE KEY UPDATE", "VALUES({})"
     adding = ", ".join(f"{name} = {table}.{name} + {new.format(name)}" for name in counters)
-    one = f"({engine.marks(columns)})"
+    one = f"({engine.placeholders(columns)})"
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         with engine.cursor() as cursor:

@@ -1,16 +1,12 @@
-"""How databases keep the tables of taskq, where models can't say it: storage parameters and indexes.
+"""Storage parameters, indexes and triggers of taskq's tables that models can't declare. Migrations call this.
 
-Migrations set them.
-
-Rows of queues are dead within seconds, so autovacuum comes after some thousands of dead rows, however many wait. Rows
-whose changes touch no index leave room in their pages: a change then writes no index entry, and its dead row goes
-without a vacuum.
-
-The indexes that give the order of claims and of promotion end with ``id + 0``. When all rows of a queue are dead, its
-indexes seem to be as short as each other. Under its plain name the id would be looked for in any of them, as a whole.
-
-The index of ages has ended runs only, where the database can: sending writes no entry. The models don't say so because
-Django warns of a condition on every MariaDB, which has none.
+- Rows of queues are dead within seconds, so autovacuum starts after some thousands of dead rows, however many wait.
+- ``fillfactor`` leaves room in pages for changes that touch no index: such a change writes no index entry, and its dead
+  row is removed without a vacuum.
+- The indexes of claims and of promotion end with ``id + 0``. With the plain ``id``, PostgreSQL might use any index that
+  has it, and read it as a whole: when all rows of a queue are dead, all indexes look equally short to the planner.
+- The index of ages has ended runs only, where the database has partial indexes: sending writes no entry. The models
+  have no condition, because Django warns of one on every MariaDB.
 """
 
 from __future__ import annotations
@@ -56,9 +52,9 @@ _MORE_TEXTS = {"taskq_group": "body", "taskq_taskrun": "result"}
 
 
 def _text_triggers() -> dict[str, str]:
-    """Return the triggers by which a ``LargeText`` is deleted on SQLite with the last row that has its key.
+    """Return SQLite's triggers that delete a ``LargeText`` with the last row that has its key.
 
-    Those of a deletion come before it, and look into the row: ``OLD`` would read a large text that is in the row.
+    The triggers of deletions run before them, and read the key from the row: ``OLD`` would read a whole large text.
     """
     # Only the rows of one task have one key, but for what a program has written past taskq.
     same = "task_id = OLD.task_id AND typeof({0}) = 'blob' AND substr({0}, 1, 32) = {1}"
@@ -89,10 +85,10 @@ TRIGGERS_1 = _text_triggers()
 
 
 def _more_text_triggers() -> dict[str, str]:
-    """Return those for the bodies of groups, and for results, to which a settlement moves such a body.
+    """Return the triggers of the bodies of groups and of results. A settlement copies such a body into a result.
 
-    The run has the stand-in before the group is deleted. A final result is replaced only where its task is sent again,
-    which writes ``created_at``: settling writes a result into each row, and calls no trigger.
+    The run has the stand-in before the group is deleted. The trigger of results watches ``created_at``, which is
+    written when a task is sent again: watching ``result``, it would run for each task that is settled.
     """
     delete = "BEGIN DELETE FROM taskq_largetext WHERE key = CAST({0} AS TEXT){1}; END"
     unless = " AND NOT EXISTS (SELECT 1 FROM {0} WHERE {1} AND typeof({2}) = 'blob' AND substr({2}, 1, 32) = {3})"
@@ -139,7 +135,7 @@ def put_texts_back(schema_editor: Any, texts: dict[str, str] = _TEXTS) -> None:
 
 
 def put_more_texts_back(schema_editor: Any) -> None:
-    """Do so for the columns that got stand-ins with ``TRIGGERS_2``, and delete these large texts."""
+    """Write the large texts of ``TRIGGERS_2`` into their rows again, and delete them; for migrations."""
     put_texts_back(schema_editor, _MORE_TEXTS)
     if schema_editor.connection.vendor == "sqlite":
         keys = " UNION ALL ".join(

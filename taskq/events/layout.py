@@ -19,7 +19,7 @@ from taskq.calls import masking
 from taskq.handover import Report
 from taskq.messages.exception_data import decode_exception, repr_of
 from taskq.messages.reprs import LIMIT, short_repr
-from taskq.messages.values import JSON
+from taskq.messages.serializers import JSON_TYPE
 from taskq.records import Settlement
 from taskq.worker.loop.request import Request
 
@@ -43,7 +43,7 @@ def received(requests: Iterable[Request], at: str) -> Iterator[str]:
     """Yield ``task-received`` for each request."""
     for request in requests:
         headers = request.headers
-        args, kwargs = masking.believed(request.name, headers.argsrepr, headers.kwargsrepr)
+        args, kwargs = masking.trusted_reprs(request.name, headers.argsrepr, headers.kwargsrepr)
         yield (
             f'{{"type":"task-received","uuid":{_quoted(request.message.task_id)},'
             f'"name":{_quoted(headers.shadow or request.name)},"args":{_quoted(args)},"kwargs":{_quoted(kwargs)},'
@@ -176,7 +176,7 @@ def _result(settlement: Settlement) -> str:
     text = settlement.result
     if text is None:
         return "None"
-    if settlement.content_type != JSON or len(text) > _MOST:
+    if settlement.content_type != JSON_TYPE or len(text) > _MOST:
         return text[:LIMIT]
     if usual := _USUAL.get(text):
         return usual

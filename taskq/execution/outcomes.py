@@ -43,7 +43,7 @@ def returned(run: Run) -> Outcome:
         return _outcome(run, states.SUCCESS)
     try:
         text, content_type = values.encode(run.value)
-        values.check_size(text)
+        values.check_result_size(text)
     except EncodeError as error:
         return failed(run, error)
     return _outcome(run, states.SUCCESS, result=text, content_type=content_type)
@@ -176,7 +176,7 @@ def encoded(error: BaseException) -> str:
         error = RuntimeError(f"The task was cancelled: {reprs.short_repr(error)}")
     try:
         text = values.encode_exception(error)
-        values.check_size(text, f"the data of {type(error).__name__}")
+        values.check_result_size(text, f"the data of {type(error).__name__}")
         return text
     except EncodeError as too_large:
         return values.encode_exception(too_large)

@@ -13,7 +13,7 @@ from taskq.forks import forks
 from taskq.handover import Delivery, Report
 from taskq.messages import values
 from taskq.messages.protocol import TaskHeaders
-from taskq.messages.values import JSON
+from taskq.messages.serializers import JSON_TYPE
 from taskq.tasks.task import Task
 
 from .tracebacks import ExceptionInfo
@@ -83,6 +83,6 @@ def write_state(report: ReportFn, job: int, before: int, task_id: str, state: st
     if before != forks():
         called = "send_event()" if event else "update_state()"
         raise RuntimeError(f"{called} works in the process that runs the task, not in those that it forks.")
-    text, content_type = (meta, JSON) if event else values.encode(meta, what="meta of update_state()")
-    values.check_size(text, "meta of update_state()")
+    text, content_type = (meta, JSON_TYPE) if event else values.encode(meta, what="meta of update_state()")
+    values.check_result_size(text, "meta of update_state()")
     report(Report(job, task_id, state, text, content_type, clock.now(), event))

@@ -50,7 +50,7 @@ def _signal_arguments(envelope: Envelope) -> dict[str, Any]:
 def _parts(envelope: Envelope) -> Any:
     """Return ``(args, kwargs, embed)``, as receivers of Celery's signals expect; a body of another shape as it is."""
     try:
-        payload = serializers.opened(serializers.sealed_part(envelope.body, envelope.properties), envelope.headers)
+        payload = serializers.decompress(serializers.sealed_part(envelope.body, envelope.properties), envelope.headers)
         return parts_of(serializers.decode(payload, envelope.content_type, envelope.content_encoding))
     except Exception:  # the retry of another producer's message may have another protocol
         return envelope.body

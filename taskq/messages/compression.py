@@ -1,7 +1,7 @@
-"""Compresses bodies, and opens them up to a bound: a few bytes of bzip2 or xz may stand for gigabytes.
+"""Compresses bodies, and decompresses them up to a bound: a few bytes of bzip2 or xz may stand for gigabytes.
 
-The compressions are kombu's, with its names, but not its decoders: those open a body whole, however large it gets. A
-bounded decoder of each library stops at the bound. Called by ``serializers``, which knows the bound.
+The compressions are kombu's, with its names. kombu's decoders have no bound, so the decompressors of each library are
+used instead, which stop at one. Called by ``serializers``, which knows the bound.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from kombu import compression as kombu_compression
 
 from taskq.exceptions import DecodeError, EncodeError
 
-#: The most memory for the tables of an xz body, which its header asks for. ``xz -9`` asks for 65 MiB.
+#: The most memory for xz's tables. The header of a body says how much they take: after ``xz -9`` 65 MiB.
 _XZ_MEMORY = 128 * 1024 * 1024
 _UNBOUNDED = "The compression {!r} can't be opened up to a bound, only without one: TASKQ_MAX_MESSAGE_SIZE = None."
 
@@ -24,7 +24,7 @@ _kombu: Any = kombu_compression
 
 
 class Decompressor(Protocol):
-    """An object of ``zlib``, ``bz2``, ``lzma`` or ``zstd`` that opens one body."""
+    """An object of ``zlib``, ``bz2``, ``lzma`` or ``zstd`` that decompresses one body."""
 
     @property
     def eof(self) -> bool:
@@ -35,7 +35,7 @@ class Decompressor(Protocol):
         """The data after the end of the body."""
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """Return what ``data`` opens to, ``max_length`` bytes of it at most."""
+        """Return the decompressed ``data``, ``max_length`` bytes of it at most."""
 
 
 class _Brotli:
@@ -60,7 +60,7 @@ class _Brotli:
 
 
 def _bounded() -> dict[Any, Callable[[], Decompressor]]:
-    """Return the bounded decompressor in place of each decoder that kombu registers for an installed library."""
+    """Return the bounded decompressors of the installed libraries, by the decoders that kombu has registered."""
     found: dict[Any, Callable[[], Decompressor]] = {zlib.decompress: zlib.decompressobj}
     bz2, lzma, zstd, brotli = (getattr(_kombu, name, None) for name in ("bz2", "lzma", "zstd", "brotli"))
     if bz2 is not None:
@@ -78,9 +78,10 @@ _BOUNDED = _bounded()
 
 
 def compress(payload: bytes, method: str, *, bounded: bool = False) -> tuple[bytes, str]:
-    """Return ``payload`` compressed, and the value of the header ``compression``. Raises ``EncodeError``.
+    """Return ``payload`` compressed, and the value of the header ``compression``.
 
-    So it does, if ``bounded``, for a compression that ``decompress`` can't open up to a bound.
+    Raises ``EncodeError`` for an unknown compression; if ``bounded``, also for a compression that has no bounded
+    decompressor.
     """
     try:
         compressed, content_type = _kombu.compress(payload, method)
@@ -94,10 +95,10 @@ def compress(payload: bytes, method: str, *, bounded: bool = False) -> tuple[byt
 
 
 def decompress(payload: bytes, content_type: str, most: int | None) -> bytes:
-    """Reverse ``compress``; of a body that opens to more than ``most`` bytes, return the beginning, longer than that.
+    """Reverse ``compress``. Of more than ``most`` bytes, return the first ``most + 1``: the caller refuses them.
 
-    Raises ``DecodeError``. With a bound, a compression that the project has registered with kombu itself is an error:
-    its decoder knows no bound.
+    Raises ``DecodeError``; with a bound also for a compression that the project has registered with kombu: its decoder
+    has no bound.
     """
     try:
         decoder = _kombu.get_decoder(content_type)
@@ -107,20 +108,20 @@ def decompress(payload: bytes, content_type: str, most: int | None) -> bytes:
         if most is None:
             plain: bytes = decoder(payload)
             return plain
-        return _opened(decoder, payload, content_type, most)
+        return _decompress_bounded(decoder, payload, content_type, most)
     except DecodeError:
         raise
     except Exception as exc:  # each library has errors of its own
         raise DecodeError(f"The body can't be decompressed as {content_type!r}: {exc}.") from exc
 
 
-def _opened(decoder: Any, payload: bytes, content_type: str, most: int) -> bytes:
+def _decompress_bounded(decoder: Any, payload: bytes, content_type: str, most: int) -> bytes:
     make = _BOUNDED.get(decoder)
     if make is None:
         raise DecodeError(_UNBOUNDED.format(content_type))
     stream = make()
     plain = stream.decompress(payload, most + 1)
-    # One stream: a body of a million empty ones would take for ever.
+    # Exactly one stream: a body of a million empty streams would take for ever.
     if len(plain) <= most and (not stream.eof or stream.unused_data):
         raise DecodeError(f"The body is not one whole stream of {content_type!r}.")
     return plain

@@ -20,15 +20,15 @@ from kombu.utils.json import loads
 from taskq.containment import contained
 from taskq.exceptions import TaskqError, from_wire, wire_module
 
-from .meanings import check_json
+from .round_trip import check_json
 from .serializers import to_json
 
 #: Characters that are kept of an argument of an exception.
 LONGEST_ARGUMENT = 50_000
 #: Arguments that are kept of an exception.
 MOST_ARGUMENTS = 100
-#: The most characters that many tasks get together of an exception, and what each of them gets at least.
-_TOGETHER, _EACH = 1_000_000, 2_000
+#: The most characters of an exception that all tasks get that fail with it, and how many each of them gets at least.
+_MOST_OF_ALL, _LEAST_OF_EACH = 1_000_000, 2_000
 
 
 class RemoteTraceback(Exception):
@@ -66,21 +66,21 @@ def decode_exception(text: str | None) -> BaseException:
     return _build(_find(data.get("exc_module"), data["exc_type"]), _listed(data.get("exc_message", [])))
 
 
-def shared(text: str, count: float = math.inf) -> str:
-    """Return an exception as data for each of ``count`` tasks that fail with it: if that is much, it is cut.
+def cut_for_many(text: str, count: float = math.inf) -> str:
+    """Return an exception as data for the rows of ``count`` tasks that fail with it, cut if that would be much.
 
-    >>> len(shared(encode_exception(KeyError("x" * 50_000)), 100)) < 3_000
+    >>> len(cut_for_many(encode_exception(KeyError("x" * 50_000)), 100)) < 3_000
     True
     """
-    if len(text) <= max(_EACH, _TOGETHER / count):
+    if len(text) <= max(_LEAST_OF_EACH, _MOST_OF_ALL / count):
         return text
     try:
         data = json.loads(text)
-        kind, module = (str(data[key])[:_EACH] for key in ("exc_type", "exc_module"))
+        kind, module = (str(data[key])[:_LEAST_OF_EACH] for key in ("exc_type", "exc_module"))
         arguments = _listed(data["exc_message"])[:MOST_ARGUMENTS]
-        cut = [_cut(argument, _EACH // max(1, len(arguments))) for argument in arguments]
+        cut = [_cut(argument, _LEAST_OF_EACH // max(1, len(arguments))) for argument in arguments]
     except (ValueError, KeyError, TypeError, RecursionError):
-        kind, module, cut = "Exception", "builtins", [f"{text[:_EACH]}..."]
+        kind, module, cut = "Exception", "builtins", [f"{text[:_LEAST_OF_EACH]}..."]
     return json.dumps({"exc_type": kind, "exc_message": cut, "exc_module": module})
 
 
@@ -96,7 +96,7 @@ def _listed(message: Any) -> list[Any]:
 
 
 def repr_of(text: str) -> str:
-    """Return the ``repr`` of the exception that ``text`` holds as data, without building it."""
+    """Return the ``repr`` of an exception as data, without building it."""
     try:
         data = json.loads(text)
         shown = ", ".join(map(repr, _listed(data["exc_message"])))

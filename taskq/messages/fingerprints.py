@@ -1,6 +1,6 @@
-"""Fingerprints of failures: which of them are alike, by the task, the class of the exception, and its message.
+"""Fingerprints of failures. Failures are alike if task, class of exception and message are, whatever its numbers are.
 
-Pure functions over the text of an exception (``exception_data``). No class is looked up but taskq's own.
+Pure functions over the text of an exception (``exception_data``). Only taskq's own exceptions are built again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from taskq.exceptions import from_wire
 
-#: Characters that are kept of the class of an exception, and of its message.
+#: The most characters of the class of an exception, and of its message.
 LONGEST_CLASS, LONGEST_MESSAGE = 255, 500
 # A quotation mark within a word is an apostrophe.
 _VARIES = re.compile(
@@ -26,18 +26,17 @@ _VARIES = re.compile(
 _BLANKS = re.compile(r"\s+")
 
 
-class Described(NamedTuple):
+class ErrorSummary(NamedTuple):
     """An exception as lists show it: its dotted class, without a module if it is built in, and its message."""
 
     exception: str
     message: str
 
 
-def described(text: str | None) -> Described:
+def summary(text: str | None) -> ErrorSummary:
     """Return the class and the message of an exception that is stored as data; never raises.
 
-    Both are cut, and hold no character that a database refuses. Of a text that is no exception the start is the
-    message.
+    Both are cut, and hold no character that a database refuses. If ``text`` is no exception, its start is the message.
     """
     try:
         data = json.loads(text or "null")
@@ -46,35 +45,37 @@ def described(text: str | None) -> Described:
     match data:
         case {"exc_type": str() as name, **rest}:
             module, arguments = rest.get("exc_module"), rest.get("exc_message")
-            return Described(_plain(_class(module, name), LONGEST_CLASS), _plain(_said(module, name, arguments)))
-    return Described("", _plain(text or ""))
+            return ErrorSummary(
+                _plain(_class(module, name), LONGEST_CLASS), _plain(_message_of(module, name, arguments))
+            )
+    return ErrorSummary("", _plain(text or ""))
 
 
-def fingerprint(name: str, found: Described) -> str:
-    """Return the same 16 characters for failures of a task that are alike.
+def fingerprint(name: str, error: ErrorSummary) -> str:
+    """Return 16 characters, the same for failures of the task ``name`` that are alike.
 
-    >>> one = fingerprint("shop.mail", Described("KeyError", "no order 17 for 'ann'"))
-    >>> one == fingerprint("shop.mail", Described("KeyError", "no order 4711 for 'bob'"))
+    >>> one = fingerprint("shop.mail", ErrorSummary("KeyError", "no order 17 for 'ann'"))
+    >>> one == fingerprint("shop.mail", ErrorSummary("KeyError", "no order 4711 for 'bob'"))
     True
     """
-    parts = (name, found.exception, masked(found.message))
+    parts = (name, error.exception, normalized(error.message))
     return blake2b("\0".join(parts).encode("utf-8", "backslashreplace"), digest_size=8).hexdigest()
 
 
-def other(name: str) -> str:
-    """Return the key of the failures of a task whose own keys were too many (``store.error_keys``).
+def overflow_fingerprint(name: str) -> str:
+    """Return the fingerprint of all further failures of a task that has too many of them (``store.error_keys``).
 
-    >>> other("shop.mail") == other("shop.mail") != other("shop.pay")
+    >>> overflow_fingerprint("shop.mail") == overflow_fingerprint("shop.mail") != overflow_fingerprint("shop.pay")
     True
     """
     # No message has a NUL: ``_plain`` leaves none.
-    return fingerprint(name, Described("", "\0other"))
+    return fingerprint(name, ErrorSummary("", "\0other"))
 
 
-def masked(message: str) -> str:
-    """Return a message without what differs from failure to failure: numbers, ids, and quoted texts.
+def normalized(message: str) -> str:
+    """Return a message with asterisks for the parts that differ between like failures: numbers, ids, quoted texts.
 
-    >>> masked("Order 17 of 'ann' isn't paid: 3.50 EUR")
+    >>> normalized("Order 17 of 'ann' isn't paid: 3.50 EUR")
     "Order * of * isn't paid: * EUR"
     """
     return _BLANKS.sub(" ", _VARIES.sub("*", message)).strip()
@@ -87,7 +88,7 @@ def _class(module: Any, name: str) -> str:
     return f"{module if own is None else own.__module__}.{name}"
 
 
-def _said(module: Any, name: str, arguments: Any) -> str:
+def _message_of(module: Any, name: str, arguments: Any) -> str:
     own = from_wire(module, name) if isinstance(module, str) else None
     if own is not None and isinstance(arguments, list):
         try:

@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from taskq.ids import MAX_NAME
 
-#: What the names of all parkings begin with, and what parts them. No declared queue has such a name.
+#: The beginning of all names of parkings, which no declared queue has, and the text between queue and task.
 PREFIX = "\x1flimited\x1f"
-_BETWEEN = "\x1f"
-#: The first text behind the names of all parkings.
-BEHIND = "\x1flimited "
+_SEPARATOR = "\x1f"
+#: The end of the range of their names, for comparisons: the next text that is none.
+RANGE_END = "\x1flimited "
 
 
 def parking(queue: str, task: str) -> str:
     """Return the parking of a task's messages in ``queue``; an empty text if the names are too long for one."""
-    name = f"{PREFIX}{queue}{_BETWEEN}{task}"
+    name = f"{PREFIX}{queue}{_SEPARATOR}{task}"
     return name if len(name) <= MAX_NAME else ""
 
 
 def home(queue: str) -> str:
     """Return the queue from which messages are parked in ``queue``; any other queue is its own home."""
-    return queue[len(PREFIX) :].rpartition(_BETWEEN)[0] if queue.startswith(PREFIX) else queue
+    return queue[len(PREFIX) :].rpartition(_SEPARATOR)[0] if queue.startswith(PREFIX) else queue
 
 
 def parked_task(queue: str) -> str:
     """Return the name of the task for which ``queue`` is a parking, an empty text if it is none."""
-    return queue.rpartition(_BETWEEN)[2] if queue.startswith(PREFIX) else ""
+    return queue.rpartition(_SEPARATOR)[2] if queue.startswith(PREFIX) else ""

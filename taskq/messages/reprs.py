@@ -38,8 +38,8 @@ def kwargs_repr(kwargs: Mapping[str, Any]) -> str:
     return short_repr(dict(kwargs)) if kwargs else "{}"
 
 
-def described(value: Any) -> str:
-    """Return the repr of ``value`` for an error, of a container only its type: a signature in it may be sensitive."""
+def repr_for_error(value: Any) -> str:
+    """Return the repr of ``value``, of a container only its type: it may hold sensitive arguments."""
     return type(value).__name__ if isinstance(value, _CONTAINERS) else short_repr(value, 200)
 
 

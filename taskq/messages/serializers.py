@@ -22,7 +22,7 @@ from taskq.conf import settings
 from taskq.containment import contained
 from taskq.exceptions import ContentDisallowed, DecodeError, EncodeError, InvalidTaskError
 
-from . import compression, meanings
+from . import compression, round_trip
 
 __all__ = [
     "BASE64",
@@ -37,10 +37,10 @@ __all__ = [
     "check_size",
     "compress",
     "decode",
+    "decompress",
     "dumps_json",
     "encode",
     "is_plain_json",
-    "opened",
     "sealed_part",
     "serializer_of",
     "to_base64",
@@ -102,7 +102,7 @@ def dumps_json(value: Any) -> str:
     """
     try:
         text = to_json(value)
-        meanings.check_json(value, text)
+        round_trip.check_json(value, text)
         return text
     except contained() as exc:  # TypeError, ValueError, RecursionError, or any error of the value's own code
         raise EncodeError(str(exc)) from exc
@@ -117,7 +117,7 @@ def encode(value: Any, serializer: str) -> tuple[str | bytes, str, str]:
             f"The serializer {serializer!r} is not installed: see serializer= or TASKQ_SERIALIZER."
         ) from exc
     try:
-        meanings.check_other(value, payload, serializer)
+        round_trip.check_lossy(value, payload, serializer)
     except ValueError as exc:
         raise EncodeError(str(exc)) from exc
     return payload, content_type, encoding
@@ -175,18 +175,18 @@ def compress(payload: str | bytes, method: str) -> tuple[bytes, str]:
 def sealed_part(body: str | bytes, properties: Mapping[str, Any]) -> str | bytes:
     """Return a body without base64, still compressed: the part that a signature covers. Raises ``DecodeError``.
 
-    So nobody has to open a body before its signature is verified. Raises ``InvalidTaskError`` if the body is above
+    A body is not decompressed before its seal is verified. Raises ``InvalidTaskError`` if it is above
     ``TASKQ_MAX_MESSAGE_SIZE``.
     """
     check_size(body)
     return to_bytes(body, properties) if BODY_ENCODING in properties else body
 
 
-def opened(payload: str | bytes, headers: Mapping[str, Any], most: int | None = None) -> str | bytes:
-    """Return ``payload`` without the compression that ``headers`` name. Raises ``DecodeError``.
+def decompress(payload: str | bytes, headers: Mapping[str, Any], most: int | None = None) -> str | bytes:
+    """Return ``payload`` without the compression that ``headers`` name, if they do. Raises ``DecodeError``.
 
-    Raises ``InvalidTaskError`` if it opens to more than ``most`` bytes, or than ``TASKQ_MAX_MESSAGE_SIZE``. It is never
-    opened beyond that.
+    Raises ``InvalidTaskError`` if there are more than ``most`` bytes, or than ``TASKQ_MAX_MESSAGE_SIZE``: decompression
+    stops there.
     """
     method = headers.get(COMPRESSION)
     limit = min((limit for limit in (most, settings.MAX_MESSAGE_SIZE) if limit is not None), default=None)
@@ -224,7 +224,12 @@ def decode(payload: str | bytes, content_type: str, encoding: str = "utf-8") -> 
     check_accepted(content_type)
     if not payload:
         raise DecodeError("The body is empty.")
-    if content_type == JSON_TYPE and isinstance(payload, str) and meanings.MARK not in payload and is_plain_json(JSON):
+    if (
+        content_type == JSON_TYPE
+        and isinstance(payload, str)
+        and round_trip.TYPE_KEY not in payload
+        and is_plain_json(JSON)
+    ):
         # Only JSON's own types: kombu's decoding of other types takes most of its time.
         try:
             return json.loads(payload)
@@ -256,7 +261,7 @@ def argument_error(
         if not _encodes(value, serializer):
             culprit = _culprit(value, serializer)
             verb = "is" if culprit is value else "contains"
-            return EncodeError(f"argument {label} of {task} {verb} {_described(culprit)}")
+            return EncodeError(f"argument {label} of {task} {verb} {_advice(culprit)}")
     if embed is not None and not _encodes(dict(embed), serializer):
         return EncodeError(f"the follow-ups of {task} (link, link_error, chain or chord) can't be encoded: {error}")
     return EncodeError(f"the arguments of {task} can't be encoded as {serializer}: {error}")
@@ -291,7 +296,8 @@ def _culprit(value: Any, serializer: str) -> Any:
     return value
 
 
-def _described(value: Any) -> str:
+def _advice(value: Any) -> str:
+    """Return what ``value`` is, and what to pass instead: "an Order instance: pass its primary key"."""
     from django.db.models import Manager, Model, QuerySet
 
     name = type(value).__name__
@@ -304,7 +310,7 @@ def _described(value: Any) -> str:
         return f"a {name}: pass a list"
     if callable(getattr(value, "total_seconds", None)):
         return f"a {name}: pass a number of seconds"
-    if meanings.is_marked(value):
+    if round_trip.is_marked(value):
         return f"a {name} with the keys '__type__' and '__value__', which have another meaning in JSON: rename a key"
     if isinstance(value, Mapping | list | tuple):
         return f"a {name} that holds itself, is nested too deeply or has keys that are not text"

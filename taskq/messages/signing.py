@@ -39,19 +39,19 @@ _SALT = "taskq.messages.signing"
 _SEALED = re.compile(r"sealed:([0-9a-f]{64}):")
 #: The parameter of a value's content type that has its seal.
 _PARAMETER = ";mac="
-#: Characters of that seal, 6 bits each: a content type has 64 characters in its column.
-_SHORT = 20
-#: Characters of the seal of a word. Each guess takes a worker's try, so these 66 bits are enough.
-_SHORTER = 11
+#: The characters of a value's seal, 6 bits each: the column of the content type has 64 characters.
+_VALUE_SEAL_LENGTH = 20
+#: The characters of a word's seal. An attacker has to let a worker try each guess, so 66 bits are enough.
+_WORD_SEAL_LENGTH = 11
 
 
 def mac(purpose: str, facts: object, content: str | bytes) -> str:
-    """Return the seal of ``content`` together with ``facts`` (plain data), for one ``purpose`` only."""
+    """Return the seal of ``content`` and ``facts`` (plain data). A seal for another ``purpose`` is another one."""
     return _mac(_material(purpose, facts, content), None)
 
 
 def is_mac(given: str, purpose: str, facts: object, content: str | bytes) -> bool:
-    """Tell whether ``given`` is the seal of these by ``SECRET_KEY``, or by a key in ``SECRET_KEY_FALLBACKS``."""
+    """Tell whether ``given`` is what ``mac`` returns, by ``SECRET_KEY`` or a key in ``SECRET_KEY_FALLBACKS``."""
     return _is_any(given, _macs(_material(purpose, facts, content)))
 
 
@@ -117,14 +117,14 @@ def plain_type(content_type: str) -> str:
 
 
 def seal_value(content_type: str, text: str | None, *about: str) -> str:
-    """Return the content type of a stored value with the seal of the value, its type, and what it is ``about``.
+    """Return the content type of a stored value with a seal: of the value, its type, and the ids ``about`` it.
 
     While ``TASKQ_SIGNING`` is off, there is no seal.
     """
     plain = plain_type(content_type)
     if not settings.SIGNING:
         return plain
-    return f"{plain}{_PARAMETER}{_short(mac('value', [plain, text is None, about], text or ''))}"
+    return f"{plain}{_PARAMETER}{_value_seal(mac('value', [plain, text is None, about], text or ''))}"
 
 
 def open_value(content_type: str, text: str | None, *about: str) -> str:
@@ -136,7 +136,7 @@ def open_value(content_type: str, text: str | None, *about: str) -> str:
     plain, _, given = content_type.partition(_PARAMETER)
     if settings.SIGNING:
         material = _material("value", [plain, text is None, about], text or "")
-        if not _is_any(given, map(_short, _macs(material))):
+        if not _is_any(given, map(_value_seal, _macs(material))):
             raise SignatureMismatch(
                 f"The stored value of {'/'.join(about)} was altered, or is not sealed by SECRET_KEY "
                 "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."
@@ -144,8 +144,8 @@ def open_value(content_type: str, text: str | None, *about: str) -> str:
     return plain
 
 
-def _short(digest: str) -> str:
-    return base64.urlsafe_b64encode(bytes.fromhex(digest)).decode()[:_SHORT]
+def _value_seal(digest: str) -> str:
+    return base64.urlsafe_b64encode(bytes.fromhex(digest)).decode()[:_VALUE_SEAL_LENGTH]
 
 
 # -- whole rows: the seal is behind a word in one of their columns
@@ -162,7 +162,7 @@ def seal_word(purpose: str, word: str, *about: str) -> str:
     Example:
         >>> row.kind = seal_word("node", "task", row.task_id, row.group_id)  # doctest: +SKIP
     """
-    return f"{word}:{_shorter(mac(purpose, about, word))}" if settings.SIGNING else word
+    return f"{word}:{_word_seal(mac(purpose, about, word))}" if settings.SIGNING else word
 
 
 def open_word(purpose: str, stored: str, *about: str) -> str:
@@ -174,7 +174,7 @@ def open_word(purpose: str, stored: str, *about: str) -> str:
         SignatureMismatch: the word has no seal, or it or a column that the seal covers was altered.
     """
     word, _, given = stored.partition(":")
-    if settings.SIGNING and not _is_any(given, map(_shorter, _macs(_material(purpose, about, word)))):
+    if settings.SIGNING and not _is_any(given, map(_word_seal, _macs(_material(purpose, about, word)))):
         raise SignatureMismatch(
             f"The stored {purpose} of {about[0]} was altered, or is not sealed by SECRET_KEY "
             "or a key in SECRET_KEY_FALLBACKS, and TASKQ_SIGNING is on."
@@ -182,5 +182,5 @@ def open_word(purpose: str, stored: str, *about: str) -> str:
     return word
 
 
-def _shorter(digest: str) -> str:
-    return _short(digest)[:_SHORTER]
+def _word_seal(digest: str) -> str:
+    return _value_seal(digest)[:_WORD_SEAL_LENGTH]

@@ -1,7 +1,7 @@
-"""What carries a trace from one message to the next: headers, and a tracer if the project has installed one.
+"""Distributed traces: the headers that carry a trace from a message to its follow-ups, and the project's tracer.
 
-Without a tracer nothing is made: headers that a caller has given go on to what follows from the task. The names are
-those of the W3C (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/) and of Sentry.
+Without a tracer no spans are made, and the headers that a caller gave are copied to the follow-ups of the task. Their
+names are those of the W3C (https://www.w3.org/TR/trace-context/, https://www.w3.org/TR/baggage/) and of Sentry.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from taskq.records import Envelope
 
 T = TypeVar("T")
 
-#: The headers that go on to what follows from a task. One of the first two says where a span belongs.
+#: The headers of a trace. Each of the first two names the span that a new span belongs to: without them there is none.
 HEADERS = ("traceparent", "sentry-trace", "tracestate", "baggage")
-_WHERE = frozenset(HEADERS[:2])
+_PARENT_SPAN = frozenset(HEADERS[:2])
 
 
 class Tracer(Protocol):
@@ -41,50 +41,53 @@ class Tracer(Protocol):
 
 #: The tracer of this process, and of those that are forked from it.
 tracer: Tracer | None = None
-_followed: ContextVar[Mapping[str, Any] | None] = ContextVar("taskq_followed", default=None)
+_predecessor: ContextVar[Mapping[str, Any] | None] = ContextVar("taskq_trace_predecessor", default=None)
 
 
 def install(new: Tracer | None) -> Tracer | None:
-    """Have spans made by ``new``, or with ``None`` by nobody; return the tracer before."""
+    """Let ``new`` make the spans of this process, or with ``None`` nobody; return the previous tracer."""
     global tracer
     before, tracer = tracer, new
     return before
 
 
-def carried(headers: Mapping[str, Any]) -> dict[str, str]:
-    """Return those of ``headers`` that carry a trace; they may come from a message, and hold anything."""
-    if _WHERE.isdisjoint(headers):
+def trace_of(headers: Mapping[str, Any]) -> dict[str, str]:
+    """Return the trace in the ``headers`` of a message, empty if there is none; values have to be text."""
+    if _PARENT_SPAN.isdisjoint(headers):
         return {}
     return {name: value for name in HEADERS if type(value := headers.get(name)) is str}
 
 
-def carry(headers: Mapping[str, Any], envelopes: Iterable[Envelope]) -> None:
-    """Have messages that follow from one with ``headers`` go on with its trace, unless they have one of their own."""
-    if found := carried(headers):
+def continue_trace(headers: Mapping[str, Any], envelopes: Iterable[Envelope]) -> None:
+    """Copy the trace of a message with ``headers`` to its follow-ups. A follow-up that has a trace keeps it."""
+    if found := trace_of(headers):
         for envelope in envelopes:
-            if _WHERE.isdisjoint(envelope.headers):
+            if _PARENT_SPAN.isdisjoint(envelope.headers):
                 envelope.headers.update(found)
 
 
 @contextmanager
-def following(headers: Mapping[str, Any]) -> Iterator[None]:
-    """Let what is planned in this block follow from a message with ``headers``, though its task does not run here."""
-    token = _followed.set(headers)
+def follow_ups_of(headers: Mapping[str, Any]) -> Iterator[None]:
+    """Plan the follow-ups of a message with ``headers`` in this block: ``current_trace`` is its trace.
+
+    For a task that does not run here. The trace of a running task is known from its context.
+    """
+    token = _predecessor.set(headers)
     try:
         yield
     finally:
-        _followed.reset(token)
+        _predecessor.reset(token)
 
 
-def present(running: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the headers of the trace that is active now; ``running`` are those of the task that runs, if one does."""
+def current_trace(running: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the headers of the active trace; ``running`` are the headers of the running task, or empty."""
     if tracer is not None and (found := tracer.current()):
         return found
-    return carried(running) or carried(_followed.get() or {})
+    return trace_of(running) or trace_of(_predecessor.get() or {})
 
 
-def put(found: Mapping[str, str], options: dict[str, Any]) -> None:
-    """Write the headers of a trace into the options of a call, unless the caller has given some."""
+def add_trace(trace: Mapping[str, str], options: dict[str, Any]) -> None:
+    """Add ``trace`` to the headers among the options of a call, unless the caller has given a trace."""
     own = options.get("headers") or {}
-    if found and isinstance(own, Mapping) and _WHERE.isdisjoint(own):
-        options["headers"] = {**own, **found}
+    if trace and isinstance(own, Mapping) and _PARENT_SPAN.isdisjoint(own):
+        options["headers"] = {**own, **trace}

@@ -1,4 +1,4 @@
-"""Return values as text for a row: ``execution`` encodes them, ``AsyncResult`` and the admin decode them.
+"""The return values of tasks as text in a row: ``execution`` encodes them, ``AsyncResult`` and the admin decode them.
 
 The output of a binary serializer is base64, with a mark in the content type. Exceptions: see ``exception_data``.
 """
@@ -19,16 +19,15 @@ from taskq.conf import settings
 from taskq.containment import contained
 from taskq.exceptions import EncodeError, SignatureMismatch
 
-from . import meanings
+from . import round_trip
 from .exception_data import decode_exception, encode_exception
 from .reprs import short_repr
-from .serializers import to_json
+from .serializers import JSON_TYPE, to_json
 from .signing import plain_type
 
 __all__ = [
     "ALTERED",
-    "JSON",
-    "check_size",
+    "check_result_size",
     "decode",
     "decode_children",
     "decode_exception",
@@ -38,8 +37,6 @@ __all__ = [
     "with_children",
 ]
 
-#: The content type of plain JSON, and of every exception.
-JSON = "application/json"
 _BASE64 = ";base64"
 #: The content type of a value that was altered in its row.
 ALTERED = "application/x-taskq-altered"
@@ -54,14 +51,14 @@ def encode(value: Any, serializer: str | None = None, what: str = "the return va
     try:
         if name == "json":
             text = to_json(value)
-            meanings.check_json(value, text)
-            return text, JSON
-        return _by_registry(value, name)
+            round_trip.check_json(value, text)
+            return text, JSON_TYPE
+        return _encode_by_kombu(value, name)
     except contained() as error:
         raise EncodeError(_refusal(value, what, name, error)) from error
 
 
-def check_size(text: str, what: str = "the return value") -> None:
+def check_result_size(text: str, what: str = "the return value") -> None:
     """Raise ``EncodeError`` for the text of a value above ``TASKQ_MAX_RESULT_SIZE``."""
     most = settings.MAX_RESULT_SIZE
     # A character has four bytes at most.
@@ -76,12 +73,11 @@ def _bytes_of(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def decode(text: str | None, content_type: str = JSON) -> Any:
-    """Return the value of an encoded ``text``, ``None`` for ``None``. Raises ``DecodeError`` for broken text.
+def decode(text: str | None, content_type: str = JSON_TYPE) -> Any:
+    """Return the value of an encoded ``text``, ``None`` for ``None``.
 
-    Raises ``SignatureMismatch`` for ``ALTERED``.
-
-    Raises ``ContentDisallowed`` unless ``TASKQ_ACCEPT_CONTENT`` or ``TASKQ_RESULT_SERIALIZER`` names the type.
+    Raises ``DecodeError`` for broken text, ``SignatureMismatch`` for the content type ``ALTERED``, and
+    ``ContentDisallowed`` unless ``TASKQ_ACCEPT_CONTENT`` or ``TASKQ_RESULT_SERIALIZER`` names the type.
     """
     if content_type == ALTERED:
         raise SignatureMismatch(
@@ -90,10 +86,10 @@ def decode(text: str | None, content_type: str = JSON) -> Any:
         )
     if text is None:
         return None
-    if content_type == JSON:
+    if content_type == JSON_TYPE:
         return _from_json(text)
     content_type = plain_type(content_type)
-    if content_type == JSON:
+    if content_type == JSON_TYPE:
         return _from_json(text)
     plain, binary, _ = content_type.partition(_BASE64)
     payload = base64.b64decode(text) if binary else text
@@ -118,11 +114,11 @@ def decode_children(text: str | None) -> list[Any]:
     return cast("list[Any]", json.loads(text)) if text else []
 
 
-def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
+def _encode_by_kombu(value: Any, serializer: str) -> tuple[str, str]:
     if serializer != "pickle" and callable(getattr(type(value), "__json__", None)):
         value = value.__json__()  # a result; kombu's JSON asks any object that has it
     content_type, _, payload = registry.dumps(value, serializer)
-    meanings.check_other(value, payload, serializer)
+    round_trip.check_lossy(value, payload, serializer)
     if isinstance(payload, str):
         return payload, content_type
     return base64.b64encode(payload).decode("ascii"), content_type + _BASE64
@@ -131,7 +127,7 @@ def _by_registry(value: Any, serializer: str) -> tuple[str, str]:
 def _from_json(text: str) -> Any:
     try:
         return loads(text)
-    except RecursionError:  # a thread has more room on its stack: as much as the process that wrote the value
+    except RecursionError:  # a fresh thread has as much room on its stack as the process that wrote the value
         with ThreadPoolExecutor(1) as fresh:
             return fresh.submit(loads, text).result()
     except Exception as error:  # each type of kombu's has errors of its own

@@ -31,7 +31,7 @@ logger = get_logger("taskq")
 CHUNK = 500
 #: Chunks of one send that are kept in memory, so that its transaction can be repeated.
 _KEPT = 40
-#: Chunks whose statements the database may have still to answer.
+#: Chunks that are sent to the database before its answers are read.
 _UNANSWERED = 4
 
 Sink = Callable[[Sequence[Envelope]], None]
@@ -58,12 +58,12 @@ def set_workflow_sink(sink: WorkflowSink | None) -> WorkflowSink | None:
 def publish_one(envelope: Envelope) -> None:
     """Send one message; outside a transaction it is committed on return."""
     if _sink is not None:
-        _sent([envelope], _sink)
+        _send_to_sink([envelope], _sink)
         return
     envelopes = [envelope]
     try:
         announce(envelopes, published=True)
-        engine = for_alias(_alias())
+        engine = for_alias(_broker_alias())
         repeated(engine, partial(_enqueue_one, engine, envelope))
     except BaseException as error:
         if tracing.tracer is not None:
@@ -88,9 +88,9 @@ def publish(envelopes: Iterable[Envelope]) -> None:
     """Send all messages or none: in one transaction, chunk by chunk as the iterable encodes them."""
     if _sink is not None:
         if all_ := list(envelopes):
-            _sent(all_, _sink)
+            _send_to_sink(all_, _sink)
         return
-    engine = for_alias(_alias())
+    engine = for_alias(_broker_alias())
     chunks = _Chunks(engine, envelopes)
     if chunks.any():
         repeated(engine, partial(_enqueue, engine, chunks), repeatable=chunks.all_kept)
@@ -166,14 +166,14 @@ def publish_plan(plan: Workflow) -> None:
             _workflow_sink(plan.groups, list(plan.nodes))
         publish(plan.envelopes)
         return
-    engine = for_alias(_alias())
+    engine = for_alias(_broker_alias())
     chunks = _Chunks(engine, plan.envelopes)
 
     def write() -> None:
         later: list[str] = []
         roots: set[str] = set()
         with engine.atomic():
-            workflow_rows.insert(engine, plan.groups, _noted(plan.nodes, later, roots), reset=True)
+            workflow_rows.insert(engine, plan.groups, _noting(plan.nodes, later, roots), reset=True)
             _enqueue(engine, chunks)
             workflow_rows.forget_earlier_ends(engine, later)
             revoke.revoke_remembered(engine, roots)
@@ -182,8 +182,11 @@ def publish_plan(plan: Workflow) -> None:
         repeated(engine, write, repeatable=chunks.all_kept)
 
 
-def publish_again(task_ids: Sequence[str], plan: retry.Plan) -> tuple[list[Envelope], retry.Refused]:
-    """Send the messages of ended tasks whose rows are reset in the same transaction; return also who was refused."""
+def publish_in_place(task_ids: Sequence[str], plan: retry.Plan) -> tuple[list[Envelope], retry.Refused]:
+    """Run ended tasks again under their ids: reset their rows and send them in one transaction.
+
+    Returns the messages, and the tasks that were refused.
+    """
 
     def choose(engine: Engine) -> tuple[list[Envelope], tuple[list[Envelope], retry.Refused]]:
         envelopes, refused = retry.reset(engine, task_ids, plan)
@@ -192,12 +195,12 @@ def publish_again(task_ids: Sequence[str], plan: retry.Plan) -> tuple[list[Envel
     return _publish_chosen(choose, insert_again)
 
 
-def publish_anew(
+def publish_as_new(
     task_ids: Sequence[str], plan: retry.Plan, by: str, reason: str, since: datetime | None = None
 ) -> tuple[list[tuple[str, Envelope]], retry.Refused]:
-    """Send new tasks that run ended ones again, with the links between both; return also who was refused.
+    """Run ended tasks again as new tasks: send these, each with a ``Rerun`` that links the two, in one transaction.
 
-    Those that were run again ``since`` then are.
+    Returns the old ids with the messages, and the tasks that were refused: also those that were run again ``since``.
     """
 
     def choose(engine: Engine) -> tuple[list[Envelope], tuple[list[tuple[str, Envelope]], retry.Refused]]:
@@ -210,14 +213,17 @@ def publish_anew(
 def _publish_chosen(
     choose: Callable[[Engine], tuple[list[Envelope], T]], put: Callable[[Engine, Sequence[Envelope]], None]
 ) -> T:
-    """Send the messages that ``choose`` finds in the same transaction; return what it returns besides."""
-    engine = for_alias(_alias())
+    """Send the messages that ``choose`` returns, by ``put``, in the transaction of ``choose``.
+
+    Returns the second value of ``choose``.
+    """
+    engine = for_alias(_broker_alias())
 
     def write() -> T:
         with engine.atomic():
             envelopes, found = choose(engine)
             if envelopes and _sink is not None:
-                _sent(envelopes, _sink)
+                _send_to_sink(envelopes, _sink)
             elif envelopes:
                 announce(envelopes)
                 resolved = exchanges.resolve(envelopes, engine.alias)
@@ -229,7 +235,7 @@ def _publish_chosen(
     return repeated(engine, write)
 
 
-def _noted(nodes: Iterable[NewNode], later: list[str], roots: set[str]) -> Iterator[NewNode]:
+def _noting(nodes: Iterable[NewNode], later: list[str], roots: set[str]) -> Iterator[NewNode]:
     """Yield the nodes; add the ids of tasks that are not sent now to ``later``, and the roots to ``roots``."""
     for node in nodes:
         roots.add(node.root_id)
@@ -238,13 +244,13 @@ def _noted(nodes: Iterable[NewNode], later: list[str], roots: set[str]) -> Itera
         yield node
 
 
-def _sent(chunk: Sequence[Envelope], send: Sink) -> None:
+def _send_to_sink(chunk: Sequence[Envelope], send: Sink) -> None:
     announce(chunk)
     send(chunk)
     report(chunk)
 
 
-def _alias() -> str:
+def _broker_alias() -> str:
     alias = database_broker_alias()
     if alias is None:
         raise ImproperlyConfigured(

@@ -104,9 +104,9 @@ def _result(envelope: Envelope) -> Result:
 
 
 def add_children(results: Iterable[Any], alias: str | None = None) -> None:
-    """Add results to the children of the running task, if there is one and it has ``trail``.
+    """Add results to the children of the running task, if a task with ``trail`` runs here.
 
-    If the transaction on ``alias`` (default: ``TASKQ_DATABASE``) is rolled back, they are no children.
+    They are removed again if the transaction on ``alias`` (default: ``TASKQ_DATABASE``) is rolled back.
     """
     parent = running()
     if parent is not None and parent.definition.trail:

@@ -18,8 +18,8 @@ def own_blocks(connection: BaseDatabaseWrapper) -> list[Any]:
 class OpenTransaction:
     """The transaction, or savepoint, that is open on a connection now.
 
-    Django drops the ``on_commit`` functions of a savepoint that is rolled back. So a function that was neither called
-    nor is in the list any more tells of the rollback.
+    The object itself is an ``on_commit`` function. Django drops these functions at a rollback: if it was not called,
+    and is no longer in Django's list, the transaction was rolled back.
     """
 
     __slots__ = ("_committed", "_connection")

@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.engines.claim_columns import MOST
+from taskq.engines.claim_columns import CLAIMED_SIZE
 from taskq.exceptions import SignatureMismatch
 from taskq.messages.protocol import StoredMessage, mapping_of, verify
 from taskq.models import Attempt, Message, ScheduledMessage, TaskRun
@@ -56,7 +56,7 @@ def authentic_ids(rows: QuerySet[Message]) -> list[str]:
         return list(rows.values_list("task_id", flat=True))
     numbers = list(rows.values_list("id", flat=True))
     batches = (numbers[start : start + _AT_ONCE] for start in range(0, len(numbers), _AT_ONCE))
-    found = (authentic(without_texts(rows.filter(id__in=batch), MOST)) for batch in batches)
+    found = (authentic(without_texts(rows.filter(id__in=batch), CLAIMED_SIZE)) for batch in batches)
     return [message.task_id for messages in found for message in messages]
 
 

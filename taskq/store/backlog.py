@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from taskq.conf import settings
 from taskq.engines import backlog, for_alias
-from taskq.messages.parking import BEHIND, PREFIX, home
+from taskq.messages.parking import PREFIX, RANGE_END, home
 
 #: Parkings that are looked at for one queue.
 _PARKINGS = 100
@@ -37,7 +37,7 @@ def counted(
     """Do ``waiting`` with a cap that depends on how many queues and parkings are counted; return that cap too."""
     engine = for_alias(alias or settings.DATABASE)
     # Parkings apart, so that many of them hide no queue.
-    names = backlog.names(engine, most_queues, [(BEHIND, None), (PREFIX, BEHIND)])
+    names = backlog.names(engine, most_queues, [(RANGE_END, None), (PREFIX, RANGE_END)])
     cap = cap_for(len(names))
     loads = backlog.loads(engine, names, cap)
     found: dict[str, list[tuple[int, float | None]]] = {name: [] for name in also}
@@ -49,7 +49,7 @@ def counted(
 def waiting_in(queue: str, cap: int, alias: str | None = None) -> Waiting:
     """Do ``waiting`` for one queue, whether it is among the first or not."""
     engine = for_alias(alias or settings.DATABASE)
-    parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, BEHIND)]) if home(name) == queue]
+    parked = [name for name in backlog.names(engine, _PARKINGS, [(PREFIX, RANGE_END)]) if home(name) == queue]
     loads = backlog.loads(engine, [queue, *parked], cap)
     return _sum(queue, list(loads.values()), cap)
 

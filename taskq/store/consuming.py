@@ -12,7 +12,7 @@ from django.db.models import Case, Q, QuerySet, When
 
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.engines.claim_columns import MOST
+from taskq.engines.claim_columns import CLAIMED_SIZE
 from taskq.models import CLAIM_ORDER, Message, Worker
 from taskq.records import Claimed
 
@@ -51,7 +51,7 @@ def take(queue: str, alias: str) -> Claimed | None:
     ``NeedsClaim`` for a message that is not taken so: it has expired, is large, or another consumer was quicker.
     """
     engine = for_alias(alias)
-    if not engine.takes:
+    if not engine.can_take_waiting:
         raise NeedsClaim
     if not (seen := _peek(queue, 1, alias)):
         return None
@@ -69,7 +69,7 @@ class NeedsClaim(Exception):
 def _peek(queue: str, limit: int, alias: str) -> list[tuple[int, bool]]:
     """Return the ids of the messages that would be claimed, and whether they have expired."""
     waiting = Message.objects.using(alias).filter(token="", queue=queue).order_by(*CLAIM_ORDER)
-    expired = Case(When(expires_at__lte=for_alias(alias).present(), then=True), default=False)
+    expired = Case(When(expires_at__lte=for_alias(alias).now_expression(), then=True), default=False)
     return list(waiting.values_list("id", expired)[:limit])
 
 
@@ -117,7 +117,7 @@ def _purge_one(queue: str, alias: str, newest: int | None, limit: int | None) ->
 def _purge(waiting: QuerySet[Message], alias: str) -> int:
     engine = for_alias(alias)
     with engine.atomic():
-        tasks = authentic(without_texts(waiting.select_for_update().exclude(task_id="").order_by("id"), MOST))
+        tasks = authentic(without_texts(waiting.select_for_update().exclude(task_id="").order_by("id"), CLAIMED_SIZE))
         purged = waiting.delete()[0]
         write_revoked(engine, tasks, untracked=False)
     return purged
@@ -126,7 +126,7 @@ def _purge(waiting: QuerySet[Message], alias: str) -> int:
 def count(queue: str, alias: str) -> int:
     """Return how many messages wait in ``queue``, also for a rate limit."""
     waiting = Message.objects.using(alias).filter(token="", queue__in=[queue, *parkings([queue], alias)])
-    return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=for_alias(alias).present())).count()
+    return waiting.filter(Q(expires_at=None) | Q(expires_at__gt=for_alias(alias).now_expression())).count()
 
 
 # -- consumers

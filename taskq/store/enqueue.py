@@ -16,8 +16,7 @@ from django.db import transaction
 from taskq import signals, states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.base import SCHEDULED_NAME
-from taskq.engines.marks import MESSAGE_CHANNEL
+from taskq.engines.marks import MESSAGE_CHANNEL, SCHEDULED_NAME
 from taskq.messages import arguments
 from taskq.messages.announcing import report
 from taskq.messages.serializers import to_json

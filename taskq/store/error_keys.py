@@ -2,7 +2,7 @@
 
 Each error has a row ``Error`` and rows ``ErrorCount``. In an hour, a process makes at most ``MOST`` new errors of one
 task, and besides these the first one of each class of exception, for ``MOST`` classes. Failures beyond that get the key
-``other(name)``, "other messages". An error that has a row keeps its own key.
+``overflow_fingerprint(name)``, "other messages". An error that has a row keeps its own key.
 
 Called by ``failures``. The errors of this hour are in the memory of the process. A statement looks for rows only when
 there are too many.
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from taskq.engines import Engine
-from taskq.messages.fingerprints import other
+from taskq.messages.fingerprints import overflow_fingerprint
 from taskq.models import Error, Failure
 
 #: New errors of one task in an hour, and the tasks of which a process remembers them.
@@ -71,7 +71,7 @@ def bound(engine: Engine, rows: Sequence[tuple[Failure, str]], now: float) -> No
         known.update(errors.values_list("key", flat=True))
     for failure, name in left:
         if failure.error not in known:
-            failure.error = other(name)
+            failure.error = overflow_fingerprint(name)
 
 
 def forget() -> None:

@@ -15,7 +15,7 @@ from django.db.models import QuerySet
 from taskq import states
 from taskq.engines import Engine, for_alias
 from taskq.engines.statistics import add_up
-from taskq.messages.fingerprints import Described, described, fingerprint, other
+from taskq.messages.fingerprints import ErrorSummary, fingerprint, overflow_fingerprint, summary
 from taskq.models import Error, ErrorCount, Failure, TaskRun
 from taskq.records import Settlement
 
@@ -36,7 +36,7 @@ def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
     Failures and errors are locked in the order of their keys.
     """
     found: list[tuple[Failure, str]] = []
-    seen: dict[tuple[str, str | None], tuple[str, Described]] = {}
+    seen: dict[tuple[str, str | None], tuple[str, ErrorSummary]] = {}
     for start in range(0, len(settlements), engine.chunk):
         part = {s.task_id: s for s in settlements[start : start + engine.chunk]}
         runs = TaskRun.objects.using(engine.alias).filter(task_id__in=part, state__unindexed=states.FAILURE)
@@ -47,12 +47,12 @@ def note(engine: Engine, settlements: Sequence[Settlement]) -> None:
 
 
 def _failure(
-    number: int, name: str, s: Settlement, seen: dict[tuple[str, str | None], tuple[str, Described]]
+    number: int, name: str, s: Settlement, seen: dict[tuple[str, str | None], tuple[str, ErrorSummary]]
 ) -> tuple[Failure, str]:
     """Return the row of a failure. All dependents of one task fail with its exception, which is read once."""
     key = name, s.result
     if key not in seen:
-        found = described(s.result)
+        found = summary(s.result)
         seen[key] = fingerprint(name, found), found
     error, found = seen[key]
     return Failure(run_id=number, error=error, exception=found.exception, message=found.message), name
@@ -68,7 +68,7 @@ def _write(engine: Engine, rows: Sequence[tuple[Failure, str]]) -> None:
         Error(
             key=key,
             name=name,
-            exception="" if key == other(name) else failure.exception,
+            exception="" if key == overflow_fingerprint(name) else failure.exception,
             message=failure.message,
             first_seen=at,
             last_seen=at,

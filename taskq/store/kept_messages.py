@@ -59,7 +59,7 @@ def _keep(engine: Engine, token: str, failed: dict[int, Settlement]) -> None:
         return
     kept = KeptMessage.objects.using(engine.alias)
     kept.filter(task_id__in=[m.task_id for m in found])._raw_delete(engine.alias)
-    now = engine.present()
+    now = engine.now_expression()
     by_id = {m.task_id: m for m in found}
     kept.bulk_create(
         KeptMessage(**{name: getattr(by_id[task_id], name) for name in _COPIED}, created_at=now)

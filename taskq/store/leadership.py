@@ -25,5 +25,5 @@ def note_done(name: str, alias: str | None = None) -> None:
     """Note that the duty ``name`` was done now."""
     alias = alias or settings.DATABASE
     leases = Lease.objects.using(alias)
-    if not leases.filter(name=name).update(done_at=for_alias(alias).present()):
-        leases.bulk_create([Lease(name=name, done_at=for_alias(alias).present())], ignore_conflicts=True)
+    if not leases.filter(name=name).update(done_at=for_alias(alias).now_expression()):
+        leases.bulk_create([Lease(name=name, done_at=for_alias(alias).now_expression())], ignore_conflicts=True)

@@ -12,7 +12,7 @@ from typing import Any
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.marks import SCHEDULED_NAME
 from taskq.messages.protocol import mapping_of, seal
 from taskq.messages.protocol.options import is_storable
 from taskq.messages.serializers import to_json

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from taskq.conf import settings
 from taskq.engines import for_alias
 from taskq.engines.look_ups import look_ups
-from taskq.messages.parking import BEHIND, PREFIX, home, parking
+from taskq.messages.parking import PREFIX, RANGE_END, home, parking
 from taskq.models import CLAIM_ORDER, Message
 from taskq.records import Claimed
 
@@ -50,13 +50,16 @@ def park_waiting(queue: str, task: str, alias: str | None = None, *, after: Mapp
         free = rows.filter(id__in=ids, token__unindexed="", revoked="")
         if engine.skip_locked:
             ids = list(free.select_for_update(skip_locked=True).order_by("id").values_list("id", flat=True))
-        return rows.filter(id__in=ids, token__unindexed="", revoked="").update(queue=parking(queue, task))
+        parked = rows.filter(id__in=ids, token__unindexed="", revoked="").update(queue=parking(queue, task))
+        if parked:
+            wake(engine, {parking(queue, task)})
+        return parked
 
 
 def parkings(queues: Iterable[str] | None = None, alias: str | None = None) -> set[str]:
     """Return the parkings of ``queues``, or all, in which messages wait: a look into the claim's index for each."""
     engine = for_alias(alias or settings.DATABASE)
-    rows = Message.objects.using(engine.alias).filter(token="", queue__lt=BEHIND).order_by("queue", *CLAIM_ORDER)
+    rows = Message.objects.using(engine.alias).filter(token="", queue__lt=RANGE_END).order_by("queue", *CLAIM_ORDER)
     names, wanted = rows.values_list("queue", flat=True), None if queues is None else set(queues)
     found: set[str] = set()
     last = PREFIX

@@ -10,7 +10,7 @@ from kombu.utils.json import dumps
 
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.marks import SCHEDULED_NAME
 from taskq.messages.parking import home
 from taskq.messages.protocol import mapping_of
 from taskq.messages.protocol.wire import UNKNOWN_SINCE
@@ -35,7 +35,7 @@ def promote(limit: int = BATCH, alias: str | None = None, *, after: DuePlace | N
     """
     engine = for_alias(alias or settings.DATABASE)
     with engine.atomic():
-        places = engine.pick_due(limit, after)
+        places = engine.lock_due(limit, after)
         if places:
             ids = [message_id for _, message_id in places]
             rows = ScheduledMessage.objects.using(engine.alias).filter(id__in=ids)
@@ -98,5 +98,5 @@ def _hasten(engine: Engine, ids: Collection[int]) -> None:
         for message in messages:
             message.headers = dumps(mapping_of(message.headers) | {UNKNOWN_SINCE: now})
         rows.bulk_update(messages, ["headers"])
-        rows.filter(id__in=[message.id for message in messages]).update(due_at=engine.present())
+        rows.filter(id__in=[message.id for message in messages]).update(due_at=engine.now_expression())
         wake(engine, {SCHEDULED_NAME})

@@ -9,13 +9,13 @@ from typing import Any
 from django.db.models import QuerySet
 
 from taskq.conf import settings
-from taskq.engines import for_alias, reading
-from taskq.engines import together as engines_together
+from taskq.engines import for_alias, page_queries
+from taskq.engines.combined_queries import fetch_combined
 
 
 def counts(queries: Sequence[QuerySet[Any, Any]], alias: str | None = None) -> list[int]:
     """Return how many rows each of ``queries`` has. Give them a limit."""
-    return reading.counts(for_alias(alias or settings.DATABASE), queries) if queries else []
+    return page_queries.counts(for_alias(alias or settings.DATABASE), queries) if queries else []
 
 
 def together(*queries: QuerySet[Any, Any], alias: str | None = None) -> list[list[Any]]:
@@ -23,12 +23,12 @@ def together(*queries: QuerySet[Any, Any], alias: str | None = None) -> list[lis
 
     >>> workers, pauses = together(Worker.objects.all(), QueuePause.objects.all())  # doctest: +SKIP
     """
-    return engines_together.together(for_alias(alias or settings.DATABASE), queries)
+    return fetch_combined(for_alias(alias or settings.DATABASE), queries)
 
 
 def first_since(at: datetime, alias: str | None = None) -> int | None:
     """Return the id from which on runs were made at or after ``at``, by some 25 look-ups; ``None`` without runs."""
-    return reading.first_since(for_alias(alias or settings.DATABASE), at.timestamp())
+    return page_queries.first_since(for_alias(alias or settings.DATABASE), at.timestamp())
 
 
 def now(alias: str | None = None) -> datetime:

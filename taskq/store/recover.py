@@ -108,7 +108,7 @@ def requeue_free(token: str, alias: str) -> int:
             raise
     rows = Message.objects.using(alias).filter(token=token)
     with engine.atomic():
-        found = dict(engine.pick_free(token))
+        found = dict(engine.lock_free(token))
         locked = Message.objects.using(alias).filter(id__in=found, token__unindexed=token)
         count = locked.update(token="", redelivered=True)
         wake(engine, set(found.values()))

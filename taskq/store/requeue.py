@@ -15,7 +15,7 @@ from django.db.models import F
 
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines.marks import SCHEDULED_NAME
 from taskq.messages.protocol import mapping_of
 from taskq.messages.protocol.options import MOST_WHOLE
 from taskq.messages.protocol.wire import DELIVERY_COUNT

@@ -272,7 +272,7 @@ def _expire_nodes(before: datetime, limit: int, alias: str, marks: Marks | None)
         kept = _with_runs(roots, alias) if marks is not None else set()
         old = [number for _, number, root_id in batch if ended[root_id] and root_id not in kept]
         nodes = Node.objects.using(alias)
-        nodes.filter(id__in=living).update(created_at=for_alias(alias).present())
+        nodes.filter(id__in=living).update(created_at=for_alias(alias).now_expression())
         yield nodes.filter(id__in=old)._raw_delete(alias) if old else 0
         if marks is not None:
             marks["nodes"] = batch[-1][:2]

@@ -89,7 +89,7 @@ def link(
     found = [(run.task_id, envelope) for run, envelope in _planned(engine, rows, plan, refused)]
     _note_missing(task_ids, {task_id for task_id, _ in found}, refused)
     Rerun.objects.using(engine.alias).bulk_create(
-        Rerun(task_id=envelope.task_id, of_task_id=task_id, by=by, reason=reason, created_at=engine.present())
+        Rerun(task_id=envelope.task_id, of_task_id=task_id, by=by, reason=reason, created_at=engine.now_expression())
         for task_id, envelope in found
     )
     return found, refused

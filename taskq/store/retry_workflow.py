@@ -18,7 +18,7 @@ from kombu.utils.json import loads
 
 from taskq import states
 from taskq.calls import masking
-from taskq.calls.again import checked, updated
+from taskq.calls.again import as_arguments, with_values
 from taskq.calls.never_again import refuse_never
 from taskq.calls.registry import tasks
 from taskq.conf import settings
@@ -235,9 +235,9 @@ def _with_arguments(kept: KeptMessage, changes: Mapping[str, Any]) -> Mapping[st
         args, kwargs = old_args if args is None else args, old_kwargs if kwargs is None else kwargs
     serializer = serializers.serializer_of(kept.content_type)
     if values:
-        args, kwargs = updated(kept.name, task, args, kwargs, values, serializer)
+        args, kwargs = with_values(kept.name, task, args, kwargs, values, serializer)
     else:
-        args, kwargs = checked(task, args, kwargs, serializer)
+        args, kwargs = as_arguments(task, args, kwargs, serializer)
     return {**others, "args": args, "kwargs": kwargs, "shown": masking.shown(kept.name, args, kwargs)}
 
 

@@ -37,8 +37,8 @@ def keep(engine: Engine, task_ids: Collection[str]) -> None:
     """Remember tasks that were not sent yet, from now on."""
     rows = Revocation.objects.using(engine.alias)
     with engine.atomic():
-        rows.filter(revoked_id__in=task_ids).update(created_at=engine.present())
-        new = [Revocation(revoked_id=task_id, created_at=engine.present()) for task_id in task_ids]
+        rows.filter(revoked_id__in=task_ids).update(created_at=engine.now_expression())
+        new = [Revocation(revoked_id=task_id, created_at=engine.now_expression()) for task_id in task_ids]
         rows.bulk_create(new, ignore_conflicts=True)
 
 

@@ -6,17 +6,16 @@ group, all of its tasks that have not run are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Model, QuerySet
 
 from taskq import states
 from taskq.conf import settings
 from taskq.engines import Engine, for_alias
-from taskq.engines.claim_columns import MOST
+from taskq.engines.claim_columns import CLAIMED_SIZE
 from taskq.engines.marks import MESSAGE_CHANNEL
 from taskq.messages.parking import home
 from taskq.messages.protocol.options import is_storable
@@ -32,7 +31,7 @@ from .authenticity import readable
 from .sealed_workflows import iterate_places, read_places
 from .settle import write_ends
 from .texts import without_texts
-from .transactions import repeated
+from .transactions import after_commit, repeated
 
 #: Among the names of queues in a notification: read the flags of held messages.
 REVOKED_NAME = "\x1frevoked"
@@ -64,7 +63,7 @@ def _remember(engine: Engine, task_ids: Sequence[str], terminate: str) -> None:
             repeated(engine, partial(revocations.keep, engine, unknown))
             # A worker may have claimed a message that was sent meanwhile before it could see the new row. This finds
             # the message. Messages that are sent later are claimed later.
-            _after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
+            after_commit(engine, partial(_revoke_sent, engine, unknown, terminate))
 
 
 def whole_workflow(root_id: str, alias: str) -> list[str]:
@@ -99,14 +98,6 @@ def _with_bodies(alias: str, members: QuerySet[Node]) -> set[str]:
     return set(
         Group.objects.using(alias).filter(group_id__in=ids, body__isnull=False).values_list("group_id", flat=True)
     )
-
-
-def _after_commit(engine: Engine, call: Callable[[], object]) -> None:
-    """Call when the transaction is committed, at once if there is none."""
-    if engine.connection.in_atomic_block:
-        transaction.on_commit(call, using=engine.alias)
-    else:
-        call()
 
 
 def revoke_remembered(engine: Engine, root_ids: Collection[str]) -> None:
@@ -187,7 +178,7 @@ def _revoke(engine: Engine, task_ids: Sequence[str], unsent: set[str], terminate
             ids = [number for (kind, number), token in found.items() if kind is model and not token]
             rows: QuerySet[Any] = model._base_manager.using(alias).filter(id__in=ids)
             # Large messages are not read: their dependents are looked up in the rows.
-            waiting += map(readable, without_texts(rows, MOST))
+            waiting += map(readable, without_texts(rows, CLAIMED_SIZE))
             rows.delete()
         write_revoked(engine, waiting, unsent)
         if claimed:
@@ -234,7 +225,7 @@ def write_revoked(
             revoked(0, place.task_id, place.name, finished=now, tracked=False, group_id=group_id, member=bool(group_id))
         )
     write_ends(engine, sorted(ends, key=lambda s: s.task_id))
-    _after_commit(engine, partial(log_lines.tasks_revoked, ends))
+    after_commit(engine, partial(log_lines.tasks_revoked, ends))
 
 
 def _revoked(m: Message | ScheduledMessage, now: float, tracked: bool) -> Settlement:

@@ -72,7 +72,7 @@ def declare_queue(name: str, options: QueueOptions, alias: str) -> Declared:
     found = Queue.objects.using(alias).filter(name=name).first()
     made = None
     if found is None or (expired([found], alias) and _expire(found, alias)):
-        made = Queue(name=name, used_at=for_alias(alias).present(), **_columns(options))
+        made = Queue(name=name, used_at=for_alias(alias).now_expression(), **_columns(options))
         Queue.objects.using(alias).bulk_create([made], ignore_conflicts=True)
         found = Queue.objects.using(alias).get(name=name)
     if found.expires is not None and made is None:
@@ -126,7 +126,7 @@ def is_auto_delete(name: str, alias: str) -> bool:
 def touch(names: Iterable[str], alias: str) -> int:
     """Set the last use of those queues that expire without use to now; return how many they are."""
     used = Queue.objects.using(alias).filter(name__in=list(names), expires__isnull=False)
-    return used.update(used_at=for_alias(alias).present())
+    return used.update(used_at=for_alias(alias).now_expression())
 
 
 def expiries(names: Iterable[str], alias: str) -> dict[str, float]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 
 from taskq.engines import Engine, sessions
 
@@ -34,6 +34,14 @@ def has_begun(engine: Engine) -> bool:
         return False
     with connection.wrap_database_errors:
         return sessions.in_transaction(connection)
+
+
+def after_commit(engine: Engine, call: Callable[[], object]) -> None:
+    """Call when the transaction is committed, at once if there is none."""
+    if engine.connection.in_atomic_block:
+        transaction.on_commit(call, using=engine.alias)
+    else:
+        call()
 
 
 def repeated(

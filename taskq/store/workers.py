@@ -53,7 +53,7 @@ def register(
     if state != Worker.CONSUMER:  # connections are never lost ones
         Worker.objects.using(alias).filter(name=name, state=Worker.LOST)._raw_delete(alias)
     token = uuid.uuid4().hex
-    now = for_alias(alias).present()
+    now = for_alias(alias).now_expression()
     Worker.objects.using(alias).create(
         token=token,
         name=name,
@@ -74,7 +74,7 @@ def heartbeat(
 ) -> bool:
     """Renew the lease of all messages of ``token``. False: a peer took the worker for dead and deleted its row."""
     alias = alias or settings.DATABASE
-    changes: dict[str, Any] = {"beats": F("beats") + 1, "seen_at": for_alias(alias).present()}
+    changes: dict[str, Any] = {"beats": F("beats") + 1, "seen_at": for_alias(alias).now_expression()}
     if state is not None:
         changes["state"] = state
     if info is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -35,7 +36,7 @@ from .kept_messages import may_be_sensitive, sensitive_names
 from .sealed_values import opened_type, seal_values
 from .sealed_workflows import Place, open_body, read_places, seal_body, seal_nodes, seal_place
 from .texts import without_texts
-from .transactions import SentTwice
+from .transactions import SentTwice, after_commit
 
 T = TypeVar("T")
 #: About how many dependents a transaction fails. This takes some 20 ms; on SQLite all other writers wait meanwhile.
@@ -211,7 +212,7 @@ class DatabaseWorkflows:
         """Raises ``SentTwice`` if another transaction has written a node of ``new``; then this one is repeated."""
         nodes = [self._placed(n) for n in nodes] if self._next else list(nodes)
         if added := seal_nodes(n for n in nodes if n.task_id in new):
-            now = self._engine.present()
+            now = self._engine.now_expression()
             try:
                 self._nodes.bulk_create(
                     [Node(**dict(zip(Place._fields, row, strict=True)), created_at=now) for row in added]
@@ -221,10 +222,10 @@ class DatabaseWorkflows:
         self._write(list(groups), [n for n in nodes if n.task_id not in new])
 
     def _write(self, groups: Sequence[NewGroup], nodes: Iterable[NewNode]) -> None:
-        """Write groups and nodes; tell this worker of new pending rows. Other workers look for them now and then."""
+        """Write groups and nodes. This worker is told of pending rows, at commit; others look for them now and then."""
         insert(self._engine, groups, nodes)
         if left := [group.group_id for group in groups if is_pending(group.group_id)]:
-            log_lines.parts_left(left, self._engine.alias)
+            after_commit(self._engine, partial(log_lines.parts_left, left, self._engine.alias))
 
     def _placed(self, n: NewNode) -> NewNode:
         """Return ``n``; a member that ``add_to_chord`` adds comes behind the others."""

@@ -126,7 +126,7 @@ def _stored_body(body: str | bytes, headers: Mapping[str, Any]) -> str | bytes:
 def _opened(claimed: Claimed, headers: Mapping[str, Any], properties: Mapping[str, Any]) -> str | bytes:
     if claimed.refused:
         raise InvalidTaskError(claimed.refused)
-    return serializers.opened(serializers.sealed_part(claimed.body, properties), headers)
+    return serializers.decompress(serializers.sealed_part(claimed.body, properties), headers)
 
 
 def _mapping(text: str) -> dict[str, Any]:

@@ -159,8 +159,8 @@ class WorkerNode:
         # The lease first: a worker that was frozen learns that it was taken for dead before it writes anything.
         self.store.duties = (
             self.lease, self.declarations, self.ledger, self.shared_rates, self.pauses, self.parking, self.source,
-            self.redeliveries, UnknownTasks(alias, lambda: self.source.queues), Parts(self.lease, alias),
-            Maintenance(self.lease, alias), self.statistics,
+            self.redeliveries, UnknownTasks(alias, lambda: self.source.queues),
+            Parts(self.lease, alias, self.store.calls.wake), Maintenance(self.lease, alias), self.statistics,
         )  # fmt: skip
         self.store.on_failure = lambda: self.calls.post(self._fail, "The store thread failed.")
         self.store.on_connected = self.lease.reset_peers
@@ -178,6 +178,7 @@ class WorkerNode:
             retarget=self._retarget,
             on_failure=failure_handlers.schedule,
         )
+        self.consumer.call_later = self.hub.call_later
         for name, rate in ({} if options.disable_rate_limits else rates.defined(tasks)).items():
             self.consumer.limits.rated.add(name)
             self.source.set_rate(name, rate)
@@ -189,8 +190,7 @@ class WorkerNode:
             self.consumer.autoscaler = Autoscaler(most, least, settings.AUTOSCALE_KEEPALIVE, self.changes.scale)
 
     def _make_pool(self, fork_server: ForkServer | None) -> None:
-        options = self.options
-        consumer = self.consumer
+        options, consumer = self.options, self.consumer
         events = PoolEvents(
             outcome=consumer.outcome,
             report=consumer.report,

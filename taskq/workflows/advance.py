@@ -16,7 +16,7 @@ from typing import Any
 from taskq import states
 from taskq.conf import settings
 from taskq.exceptions import ChordError, SignatureMismatch, TaskRevokedError
-from taskq.messages.exception_data import encode_exception, repr_of, shared
+from taskq.messages.exception_data import cut_for_many, encode_exception, repr_of
 from taskq.messages.parking import home
 from taskq.records import LOOK_UP_IN_ROWS, End, Envelope, FollowUps, Settlement, Unreachable
 
@@ -218,7 +218,7 @@ class Advance:
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
         if not by_id:
             return set()
-        cause = replace(cause, error=shared(cause.error, len(by_id)))
+        cause = replace(cause, error=cut_for_many(cause.error, len(by_id)))
         final = self._store.fail([_failure(by_id[task_id], cause) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from kombu.utils.json import loads
 
-from taskq.messages.tracing import carried
+from taskq.messages.tracing import trace_of
 from taskq.records import Unreachable
 
 from .fields import as_list
@@ -42,7 +42,7 @@ def failing_tasks_of(sig: str | Mapping[str, Any]) -> list[tuple[dict[str, Any],
 
 def _headers(first: Sig) -> dict[str, Any]:
     given = first["options"].get("headers")
-    trace = carried(given) if isinstance(given, Mapping) else {}
+    trace = trace_of(given) if isinstance(given, Mapping) else {}
     return {"id": first["options"].get("task_id"), "task": first["task"], **trace}
 
 

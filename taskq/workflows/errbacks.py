@@ -143,7 +143,7 @@ def planned_outside(called: Any, failure: Failure) -> FollowUps:
         found = planning.plan_frozen(sig, root_id=root_id, parent_id=task_id, **options).follow_ups()
     except Exception:
         return _not_planned(sig, as_list(called), failure)
-    tracing.carry(failure.headers, found.envelopes)
+    tracing.continue_trace(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found
 
@@ -185,7 +185,7 @@ def planned(called: Any, failure: Failure) -> FollowUps:
             made.append(_not_planned(errback, [errback], failure))
         room -= sum(len(envelope.body) for envelope in made[-1].envelopes)
     found = FollowUps.joined(made) if made else NO_FOLLOW_UPS
-    tracing.carry(failure.headers, found.envelopes)
+    tracing.continue_trace(failure.headers, found.envelopes)
     announce(found.envelopes)
     return found
 

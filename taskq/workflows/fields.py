@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from taskq.messages.reprs import described
+from taskq.messages.reprs import repr_for_error
 
 S = TypeVar("S")
 
@@ -22,7 +22,7 @@ _SIMPLE = frozenset({str, int, float, bool, type(None), datetime})
 def check_signature(value: object, where: str) -> None:
     """Raise ``TypeError`` unless ``value`` is a signature or the dictionary of one."""
     if not isinstance(value, Mapping) or "task" not in value:
-        raise TypeError(f"{where} takes signatures, as add.s(2, 2), not {described(value)}.")
+        raise TypeError(f"{where} takes signatures, as add.s(2, 2), not {repr_for_error(value)}.")
 
 
 def as_list(value: Any) -> list[Any]:

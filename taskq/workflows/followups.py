@@ -21,6 +21,7 @@ from taskq.exceptions import ChordError, InvalidTaskError, SignatureMismatch
 from taskq.messages import tracing, values
 from taskq.messages.announcing import announce
 from taskq.messages.protocol import MOST_IN_MAIN, MOST_OUTSIDE, RawMessage, decode_body, decode_message, mapping_of
+from taskq.messages.serializers import JSON_TYPE
 from taskq.records import (
     LOOK_UP_IN_ROWS,
     NO_FOLLOW_UPS,
@@ -76,7 +77,7 @@ def _values_of(members: Iterable[Member], kept: list[str]) -> list[Any]:
                 f"The values of the group's members are together larger than a message may be (TASKQ_MAX_MESSAGE_SIZE, "
                 f"{most} bytes): have the members store their data, and return keys or nothing."
             )
-    if all(content_type == values.JSON for content_type in types):
+    if all(content_type == JSON_TYPE for content_type in types):
         found: list[Any] = loads(f"[{', '.join(text or 'null' for text in texts)}]")
         return found
     return [values.decode(text, content_type) for text, content_type in zip(texts, types, strict=True)]
@@ -87,10 +88,10 @@ def of_rest(rest: Rest, text: str) -> tuple[FollowUps, list[FrozenResult]]:
 
     ``text`` is the body of the row. Raises if the step can't be sent.
     """
-    with tracing.following(rest.trace):
+    with tracing.follow_ups_of(rest.trace):
         plan = plan_rest(rest, text)
         found = plan.follow_ups()
-    tracing.carry(rest.trace, found.envelopes)
+    tracing.continue_trace(rest.trace, found.envelopes)
     announce(found.envelopes)
     return found, plan.children if rest.trail else []
 
@@ -181,7 +182,7 @@ def failed_instead(
         settlement,
         state=states.FAILURE,
         result=values.encode_exception(error),
-        content_type=values.JSON,
+        content_type=JSON_TYPE,
         keep=True,
         follow_ups=FollowUps(unreachable=lost),
     )

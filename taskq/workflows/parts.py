@@ -20,7 +20,7 @@ from kombu.utils.json import loads
 
 from taskq import ids
 from taskq.handover import as_lists, of_lists
-from taskq.messages.exception_data import shared
+from taskq.messages.exception_data import cut_for_many
 from taskq.messages.serializers import dumps_json
 from taskq.records import Envelope, FollowUps, NewGroup, Unreachable
 
@@ -75,7 +75,7 @@ class Pending:
     @classmethod
     def failing(cls, key: str, cause: Cause) -> Pending:
         """Return the work of failing the tasks in the parts from ``key`` on."""
-        return cls(key, shared(cause.error), cause.root_id, cause.task_id, cause.may_run_again)
+        return cls(key, cut_for_many(cause.error), cause.root_id, cause.task_id, cause.may_run_again)
 
     @property
     def cause(self) -> Cause | None:

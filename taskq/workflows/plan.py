@@ -185,7 +185,7 @@ def next_after(embed: Mapping[str, Any], value: Any, *, task_id: str, root_id: s
 def _plan_of_reference(step: Sig, behind: list[Sig], value: Any, task_id: str, root_id: str) -> Plan:
     text, _ = values.encode(value, "json")
     parent = running()
-    trace = tracing.present({} if parent is None else parent.message)
+    trace = tracing.current_trace({} if parent is None else parent.message)
     rest = Rest(step["options"]["task_id"], text, task_id, root_id, dumps_json(behind), trace=dict(trace))
     return Plan(None, iter(()), rests=[rest])
 

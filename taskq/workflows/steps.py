@@ -134,7 +134,7 @@ class Steps:
         body = with_options(body_of(sig), **_without(options, _NOT_FOR_BODY))
         body["options"].setdefault("group_id", group_id)
         # The message of the body is made when the members have ended, perhaps in a process that knows of no trace.
-        tracing.put(tracing.present(_headers_of_running()), body["options"])
+        tracing.add_trace(tracing.current_trace(_headers_of_running()), body["options"])
         if rest:
             body["options"]["chain"] = [*rest, *as_list(body["options"].get("chain"))]
         members = header["kwargs"]["tasks"]

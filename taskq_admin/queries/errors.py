@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from taskq import timezones
 from taskq.conf import settings
-from taskq.messages.fingerprints import other
+from taskq.messages.fingerprints import overflow_fingerprint
 from taskq.models import Error, ErrorCount, TaskRun
 
 #: Errors that can be listed by their number.
@@ -60,7 +60,7 @@ class Listed:
     @property
     def is_other(self) -> bool:
         """Whether these are failures that had too many different messages to be told apart."""
-        return self.error.key == other(self.error.name)
+        return self.error.key == overflow_fingerprint(self.error.name)
 
 
 def by_age(name: str = "") -> QuerySet[Error]:

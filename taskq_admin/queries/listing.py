@@ -12,7 +12,7 @@ from django.db.models.functions import Left
 
 from taskq import states
 from taskq.conf import settings
-from taskq.messages.fingerprints import described
+from taskq.messages.fingerprints import summary
 from taskq.models import Failure, TaskRun
 
 from . import payloads
@@ -50,7 +50,7 @@ def details(runs: Sequence[TaskRun]) -> dict[int, Detail]:
 
 
 def _of_error(text: str) -> Detail:
-    found = described(text)
+    found = summary(text)
     return Detail(found.exception, _first_line(found.message))
 
 

@@ -16,7 +16,7 @@ from django.db.models import Case, ExpressionWrapper, OuterRef, QuerySet, Subque
 
 from taskq import states
 from taskq.conf import settings
-from taskq.messages.fingerprints import described, fingerprint
+from taskq.messages.fingerprints import fingerprint, summary
 from taskq.models import Attempt, Error, Message, TaskRun
 
 NEWEST = 20_000
@@ -47,7 +47,7 @@ def failed_before(error: str, runs: QuerySet[TaskRun]) -> tuple[list[int], bool]
         looked_at = 0
         for number, raised in kind:
             looked_at += 1
-            if number is not None and raised and fingerprint(name, described(raised)) == error:
+            if number is not None and raised and fingerprint(name, summary(raised)) == error:
                 found.add(number)
         is_cut |= looked_at == NEWEST
     return sorted(found)[-NEWEST:], is_cut or len(found) > NEWEST

@@ -17,7 +17,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from taskq import control, states
-from taskq.messages.fingerprints import described, fingerprint
+from taskq.messages.fingerprints import fingerprint, summary
 from taskq.models import Attempt, Error, Failure, Node, TaskEvent, TaskLog, TaskRun, Worker
 from taskq.models import Group as TaskGroup
 from taskq.store import statistics
@@ -111,7 +111,7 @@ def test_no_question_makes_many_statements(
     site: None, staff: Client, make_run: Make, make_attempt: Make, make_messages: Make, make_worker: Make
 ) -> None:
     """Of one row, of several, and of all that match: however many tasks wait to be tried again."""
-    Error.objects.update(key=fingerprint("shop.tasks.mail", described(FAILED)))
+    Error.objects.update(key=fingerprint("shop.tasks.mail", summary(FAILED)))
     runs = [TaskRun(task_id=f"tried-{number}", name="shop.tasks.mail", created_at=START) for number in range(1200)]
     TaskRun.objects.bulk_create(runs)
     tried = [Attempt(task_id=run.task_id, state=states.RETRY, result=FAILED) for run in runs]

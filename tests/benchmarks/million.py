@@ -209,13 +209,13 @@ def _fill_errors() -> None:
     if find_spec("taskq.messages.fingerprints") is None:
         return
     from taskq import states
-    from taskq.messages.fingerprints import described, fingerprint
+    from taskq.messages.fingerprints import fingerprint, summary
     from taskq.models import Error, ErrorCount, Failure, TaskRun
 
     runs = TaskRun.objects.filter(state=states.FAILURE).values_list("id", "name", "result", "finished_at")
     failures, errors, counts = [], {}, {}
     for number, name, result, ended in runs.order_by("id").iterator(chunk_size=5000):
-        found = described(result)
+        found = summary(result)
         key = fingerprint(name, found)
         failures.append(Failure(run_id=number, error=key, exception=found.exception, message=found.message))
         seen = errors.setdefault(

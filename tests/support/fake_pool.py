@@ -101,6 +101,7 @@ class Bench:
             retarget=self.targets.append, on_failure=failure_handlers.schedule,
         )  # fmt: skip
         self.consumer.pool = self.pool  # type: ignore[assignment]
+        self.consumer.call_later = lambda seconds, call: None
 
     def _store(self, method: str, *args: Any, **kwargs: Any) -> None:
         self.calls.append((method, args if not kwargs else (*args, kwargs)))

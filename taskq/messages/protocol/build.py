@@ -35,11 +35,11 @@ _EMPTY_EMBED_JSON = json.dumps(_EMPTY_EMBED)
 
 _KNOWN = frozenset(MessageOptions.__annotations__)
 _EMBEDDED = frozenset(EMBED)
-# Options of few messages that fill more than one header, or not only headers.
+# Options that few calls have; each sets several headers, or a header and a field of the envelope.
 _SELDOM = frozenset({"argsrepr", "kwargsrepr", "time_limit", "soft_time_limit", "countdown", "eta"})
-# Options that become headers unchanged; for a falsy value the header keeps the template's value.
+# Options that become headers unchanged, as (option, header). For a false value the header keeps the template's value.
 _AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
-# The same, for options whose type is checked because workers would refuse the header.
+# Options that become headers and are checked first, because workers would refuse the header: (option, header, check).
 _CHECKED: tuple[tuple[str, str, Callable[[str, Any], Any]], ...] = (
     ("group_id", "group", check.check_name),
     ("parent_id", "parent_id", check.check_name),
@@ -252,7 +252,7 @@ def put_body(
     positions: Mapping[str, int] | None = None,
     encoded: str | None = None,
 ) -> None:
-    """Encode the arguments into ``envelope``: body, content type and ``arguments``; ``encoded`` are they in JSON."""
+    """Encode the arguments into ``envelope``: body, content type and ``arguments``. ``encoded`` is their JSON."""
     serializer = serializer or settings.SERIALIZER
     kwargs = kwargs if type(kwargs) is dict else dict(kwargs)
     try:
@@ -299,7 +299,7 @@ def put_payload(envelope: Envelope, payload: str | bytes, compression: str | Non
 
 
 def _check_size(envelope: Envelope, body: str | bytes) -> None:
-    """Raise ``ValueError`` if ``body`` is larger than workers read, or than they open."""
+    """Raise ``ValueError`` if ``body``, compressed or not, is larger than workers accept."""
     most = settings.MAX_MESSAGE_SIZE
     if most is None or len(body) * 4 <= most:  # a character has at most 4 bytes
         return

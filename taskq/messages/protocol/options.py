@@ -13,7 +13,7 @@ from typing import Any, TypedDict
 from taskq import clock
 from taskq.exceptions import EncodeError
 from taskq.ids import MAX_NAME
-from taskq.messages.meanings import check_json
+from taskq.messages.round_trip import check_json
 from taskq.timezones import parse_iso, to_utc
 from taskq.value_kinds import LONGEST, WAIT
 
@@ -60,7 +60,7 @@ class MessageOptions(TypedDict, total=False):
     stamps: Mapping[str, Any] | None
     replaced_task_nesting: int
     origin: str | None
-    shown: tuple[Args, Mapping[str, Any]] | None  # the arguments everywhere but in the body, if some are sensitive
+    shown: tuple[Args, Mapping[str, Any]] | None  # the masked arguments, for all but the body, if some are sensitive
     positions: Mapping[str, int] | None  # the position of each parameter, for errors
     app_id: str | None  # PROPERTIES
     cluster_id: str | None
@@ -200,9 +200,9 @@ def _seconds(value: Any) -> float | None:
 
 
 def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tuple[str | None, float, datetime | None]:
-    """Return the header ``eta``, the seconds until then (0 for a past time), and the moment if ``eta`` gave it.
+    """Return the header ``eta``, the seconds until then (0 for a past time), and the moment, if it is that of ``eta``.
 
-    ``countdown`` beats ``eta``.
+    ``countdown`` beats ``eta``. Without both the header is ``None``.
     """
     now = clock.utc_now()
     # Read even if ``countdown`` beats it: a wrong ``eta`` is an error all the same.
@@ -218,16 +218,16 @@ def due(countdown: float | timedelta | None, eta: datetime | str | None) -> tupl
 
 
 def expiry(expires: float | timedelta | datetime | str) -> tuple[datetime, float | None]:
-    """Return the time of ``expires`` in UTC, and its seconds from now if that was given."""
+    """Return the time of ``expires`` in UTC, and the seconds if it was given in seconds."""
     if (seconds := _seconds(expires)) is not None:
         return _within("expires", expires, _after("expires", seconds, clock.utc_now())), float(seconds)
     return _within("expires", expires, _moment("expires", expires)), None
 
 
 def expiration(expires: float, now: float) -> str | None:
-    """Return the property ``expiration``, milliseconds from ``now`` on, ``None`` if a broker refuses so many.
+    """Return the property ``expiration``: milliseconds from ``now`` on, ``None`` if they are too many for a broker.
 
-    It is relative: a message that waited before it was published needs a new value.
+    A message that waited before it was published needs a new value.
     """
     ttl = max(0, round((expires - now) * 1000))
     return str(ttl) if ttl <= _MAX_TTL else None

@@ -176,11 +176,11 @@ def _limits(value: Any) -> tuple[float | None, float | None]:
 # -- bodies ----------------------------------------------------------------------
 
 
-#: The most bytes of a body that are opened and decoded outside the process or thread that runs the task. Python's
-#: objects may take forty times as much, and the loop of a worker has to wait until they are made.
+#: The most bytes of a body that another process than the task's own decodes. Python's objects may take forty times as
+#: much memory.
 MOST_OUTSIDE = 1024 * 1024
-#: The same for a worker's main process, whose other tasks wait meanwhile: some 30 ms at worst. Texts of more characters
-#: are written by the process of their task, too.
+#: The most bytes of a body that a worker's main process decodes: all of its tasks wait meanwhile, some 30 ms at worst.
+#: The main process does not write longer texts either: the process of the task does.
 MOST_IN_MAIN = 256 * 1024
 
 
@@ -237,7 +237,7 @@ def _check_signatures(name: str, following: Any) -> None:
     for sig in [following] if alone else following if isinstance(following, list | tuple) else [following]:
         if not isinstance(sig, Mapping) or not isinstance(sig.get("task"), str):
             raise InvalidTaskError(
-                f"The {name} of a message must be signatures with a task, not {reprs.described(sig)}."
+                f"The {name} of a message must be signatures with a task, not {reprs.repr_for_error(sig)}."
             )
 
 
@@ -253,7 +253,7 @@ def load_body(
     serializers.check_accepted(content_type)
     payload = serializers.sealed_part(body, properties)
     if most is not None or serializers.COMPRESSION in headers:
-        payload = serializers.opened(payload, headers, most)
+        payload = serializers.decompress(payload, headers, most)
     return serializers.decode(payload, content_type, content_encoding)
 
 
@@ -263,8 +263,8 @@ def load_body(
 def upgrade(headers: Mapping[str, Any], body: Any) -> tuple[dict[str, Any], list[Any]]:
     """Return headers and body of protocol 2 for a message of protocol 1, or of a form between the two.
 
-    In protocol 1 the body is a mapping of all fields; in the form between, the headers also have ``task``
-    and win. Raises ``InvalidTaskError`` for any other message.
+    In protocol 1 the body is a mapping of all fields. In the form between, the headers have ``task`` too, and each
+    header wins over the field of its name. Raises ``InvalidTaskError`` for any other message.
     """
     if not isinstance(body, Mapping) or not (headers.get("task") or body.get("task")):
         raise InvalidTaskError("A message that is no task: neither its headers nor its body name one.")

@@ -23,10 +23,11 @@ PROPERTIES = frozenset({"app_id", "cluster_id", "message_id", "type", "user_id"}
 #: Header names that no caller may use.
 RESERVED = frozenset({*HEADERS, signing.HEADER, serializers.COMPRESSION})
 
-# Headers of the last delivery. With x-death, RabbitMQ would see a cycle and drop the message.
+# Headers of the last delivery, which a message that is sent again does not keep: with x-death, RabbitMQ would see a
+# cycle and drop the message.
 #: The header that counts how often a message was requeued by its consumer, as in RabbitMQ's quorum queues.
 DELIVERY_COUNT = "x-delivery-count"
-#: The header that says since when workers have met the message and not known its task: a Unix time.
+#: The header with the Unix time at which a worker first met the message and did not know its task.
 UNKNOWN_SINCE = "x-unknown-since"
 _OF_DELIVERY = (
     DELIVERY_COUNT, UNKNOWN_SINCE, "x-death", "x-first-death-", "x-last-death-", "redelivered", signing.HEADER,
@@ -52,7 +53,7 @@ class RawMessage(Protocol):
 
 
 class ReceivedMessage(RawMessage, Protocol):
-    """The same with the rest of its time by the database's clock; ``Claimed`` and ``Delivery`` implement it."""
+    """A raw message that knows when it expires by the database's clock; ``Claimed`` and ``Delivery`` implement it."""
 
     @property
     def expires_in(self) -> float | None:
@@ -63,7 +64,7 @@ _raw_decode = json.JSONDecoder().raw_decode
 
 
 def _parsed(text: str) -> Any:
-    """Do ``json.loads``, in half the time for a mapping with nothing around it: as messages have several of."""
+    """Do ``json.loads``, in half the time for a text that is one mapping: each message has several of these."""
     if text[0] == "{" and text[-1] == "}":
         value, end = _raw_decode(text)
         if end == len(text):

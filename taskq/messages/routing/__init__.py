@@ -29,7 +29,7 @@ from .queues import (
     with_defaults,
     worker_direct,
 )
-from .routers import Options, PatternRouter, RouteEntry, Router, compiled
+from .routers import Options, PatternRouter, RouteEntry, Router, make_routers
 
 __all__ = [
     "PatternRouter",
@@ -37,10 +37,10 @@ __all__ = [
     "RouteEntry",
     "bindings_of",
     "bound_queues",
-    "compiled",
     "declared",
     "is_broadcast",
     "is_broadcast_exchange",
+    "make_routers",
     "public_name",
     "queue",
     "queues",
@@ -74,21 +74,21 @@ class Route:
 class _RouteTable:
     """The routers, and the routes to single queues, made once per settings."""
 
-    __slots__ = ("default", "plain", "routers")
+    __slots__ = ("by_queue", "default", "routers")
 
     def __init__(self) -> None:
-        self.routers = compiled(settings.ROUTES)
-        self.plain: dict[str, Route] = {}
+        self.routers = make_routers(settings.ROUTES)
+        self.by_queue: dict[str, Route] = {}
         self.default = self.to_queue(settings.DEFAULT_QUEUE)
 
     def to_queue(self, name: str) -> Route:
         """Return the route to the queue ``name``."""
-        if (known := self.plain.get(name)) is not None:
+        if (known := self.by_queue.get(name)) is not None:
             return known
         if name not in declared() and settings.CREATE_MISSING_QUEUES:
-            # Not kept: a sender could name any number of queues.
+            # This route is not kept: a sender could name any number of queues.
             return Route(check_name("queue", name), "", name)
-        found = self.plain[name] = _through(name, queue(name), "", None, None)
+        found = self.by_queue[name] = _route_through(name, queue(name), "", None, None)
         return found
 
 
@@ -125,7 +125,7 @@ def route(
     """
     table = _current()
     options = options or _NOTHING
-    answer = _ask(table.routers, name, args, kwargs or {}, options, task) if table.routers else _NOTHING
+    answer = _ask_routers(table.routers, name, args, kwargs or {}, options, task) if table.routers else _NOTHING
     priority = options.get("priority")
     if priority is None and (priority := answer.get("priority")) is None:
         priority = getattr(task, "priority", None)
@@ -136,7 +136,9 @@ def route(
     return Route(found.queue, found.exchange, found.routing_key, found.exchange_type, priority, extra)
 
 
-def _ask(routers: tuple[Router, ...], name: str, args: Any, kwargs: Options, options: Options, task: Any) -> Options:
+def _ask_routers(
+    routers: tuple[Router, ...], name: str, args: Any, kwargs: Options, options: Options, task: Any
+) -> Options:
     for router in routers:
         if answer := router(name, args, kwargs, options, task=task):
             return answer
@@ -153,23 +155,23 @@ def _destination(table: _RouteTable, options: Options, answer: Options, task: An
     key = options.get("routing_key")
     for source in (options, answer):
         if source and (source.get("queue") or source.get("exchange")):
-            return _to(table, source, key)
+            return _route_to(table, source, key)
         key = key or source.get("routing_key")
     if task is not None:
         own = {name: getattr(task, name, None) for name in _DESTINATION}
         if own["queue"] or own["exchange"]:
-            return _to(table, own, key)
+            return _route_to(table, own, key)
         key = key or own["routing_key"]
-    return _to(table, {"queue": settings.DEFAULT_QUEUE}, key) if key else table.default
+    return _route_to(table, {"queue": settings.DEFAULT_QUEUE}, key) if key else table.default
 
 
-def _to(table: _RouteTable, source: Options, routing_key: str | None) -> Route:
+def _route_to(table: _RouteTable, source: Options, routing_key: str | None) -> Route:
     get = source.get
     # Members of enumerations become plain text.
     target, exchange, kind = plain(get("queue")), _exchange_name(get("exchange")), plain(get("exchange_type"))
-    routing_key = _key(routing_key or get("routing_key"))
+    routing_key = _checked_key(routing_key or get("routing_key"))
     if not target:
-        return _to_exchange(exchange, kind, routing_key)
+        return _route_to_exchange(exchange, kind, routing_key)
     if isinstance(target, str) and not (exchange or routing_key or kind):
         return table.to_queue(target)
     if not isinstance(target, str | Queue):
@@ -179,7 +181,7 @@ def _to(table: _RouteTable, source: Options, routing_key: str | None) -> Route:
     found = queue(target) if isinstance(target, str) else with_defaults(target)
     # Only workers that declare a broadcast have queues for it.
     name = "" if is_broadcast(found) and public_name(found) not in declared() else public_name(found)
-    return _through(name, found, exchange, kind, routing_key)
+    return _route_through(name, found, exchange, kind, routing_key)
 
 
 def _exchange_name(exchange: Any) -> str:
@@ -191,14 +193,14 @@ def _exchange_name(exchange: Any) -> str:
     return str(exchange.name or "")
 
 
-def _key(routing_key: Any) -> str | None:
+def _checked_key(routing_key: Any) -> str | None:
     if not isinstance(routing_key, str | None):
         raise TypeError(f"routing_key must be a string, not {routing_key!r}.")
     found: str | None = plain(routing_key)
     return found
 
 
-def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_key: str | None) -> Route:
+def _route_through(name: str, queue: Queue, exchange: str, kind: str | None, routing_key: str | None) -> Route:
     """Return the route to a queue, by the default exchange if the queue's is direct: Celery's rule for publishing."""
     kind = kind or queue.exchange.type or "direct"
     if kind == "direct" and not (exchange and routing_key):
@@ -208,7 +210,7 @@ def _through(name: str, queue: Queue, exchange: str, kind: str | None, routing_k
     return Route(name, queue.exchange.name, routing_key or queue.routing_key or "", kind)
 
 
-def _to_exchange(exchange: str, kind: str | None, routing_key: str | None) -> Route:
+def _route_to_exchange(exchange: str, kind: str | None, routing_key: str | None) -> Route:
     """Return the route to an exchange without a named queue.
 
     Without a routing key it uses the key of the exchange's first queue, or the exchange's name; Celery would

@@ -124,7 +124,7 @@ def _router(entry: Any) -> Router:
     raise ImproperlyConfigured(f"TASKQ_ROUTES: {entry!r} is not a dictionary, a pair, a callable or the path of one.")
 
 
-def compiled(value: Any) -> tuple[Router, ...]:
+def make_routers(value: Any) -> tuple[Router, ...]:
     """Return the routers of a value of ``TASKQ_ROUTES``. Raises ``ImproperlyConfigured`` for an invalid value."""
     if not value:
         return ()

@@ -14,9 +14,8 @@ from functools import partial
 
 from taskq.conf import settings
 from taskq.engines import for_alias
-from taskq.engines.base import SCHEDULED_NAME
-from taskq.engines.claim_columns import MOST
-from taskq.engines.marks import mark
+from taskq.engines.claim_columns import CLAIMED_SIZE
+from taskq.engines.marks import SCHEDULED_NAME, mark
 from taskq.messages.parking import home
 from taskq.rates import Starts
 from taskq.records import Claimed
@@ -174,7 +173,7 @@ class DatabaseSource(Duty):
             self._schedule.look_soon()
 
     def _room(self) -> int:
-        target = min(self.target, max(1, self._most_bytes // MOST))
+        target = min(self.target, max(1, self._most_bytes // CLAIMED_SIZE))
         room = target - (self._lease.held - self.ended())
         # Few claims of many messages rather than many of few, but no slot is left without a message.
         least = min(math.ceil(target / 4), max(1, target - self.slots + 1))

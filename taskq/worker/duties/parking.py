@@ -70,6 +70,9 @@ class Parking(Duty):
         if not self._source.limits.has(task):
             return False  # What waits may start: the limit is gone.
         found = park_waiting(queue, task, self._alias, after=self._source.front(queue))
+        if found:
+            # Those that were parked before may all have been claimed by now.
+            self._source.note_parked(queue, parking(queue, task))
         if found < _WORTH:
             self._next_look[queue, task] = time.monotonic() + _PAUSE
         return found >= _WORTH

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from taskq.store import parts
 from taskq.store.log_lines import parts_left
@@ -22,11 +22,12 @@ _PAUSE, _EVERY = 0.005, 60.0
 
 
 class Parts(Duty):
-    """Works off pending follow-ups. Used on the store thread, but ``note``."""
+    """Works off pending follow-ups. Used on the store thread, but ``note``. ``wake`` wakes that thread."""
 
-    def __init__(self, lease: WorkerLease, alias: str) -> None:
+    def __init__(self, lease: WorkerLease, alias: str, wake: Callable[[], None] = lambda: None) -> None:
         self._lease = lease
         self._alias = alias
+        self._wake = wake
         self._rows: deque[str] = deque()
         self._next_step = 0.0
         self._next_look = 0.0
@@ -37,9 +38,10 @@ class Parts(Duty):
         parts_left.unsubscribe(self.note)
 
     def note(self, rows: Sequence[str], alias: str) -> None:
-        """Work off these pending rows, as soon as they are committed. May be called on any thread."""
+        """Work off these pending rows, which are committed. May be called on any thread: a task may revoke others."""
         if alias == self._alias:
             self._rows.extend(rows)
+            self._wake()
 
     def _look(self) -> None:
         self._next_look = time.monotonic() + _EVERY

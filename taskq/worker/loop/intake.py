@@ -48,8 +48,11 @@ class Intake:
         self._in_flight = InFlight()
         self._by_message: dict[int, Request] = {}
         self.holdings = Holdings(self._by_message, self._in_flight)
+        #: Has a function called on the loop's thread in so many seconds.
+        self.call_later: Callable[[float, Callable[[], object]], object]
         self._ends: list[Settlement] = []  # not posted yet
-        self._next_post = 0.0
+        #: While ends are gathered: when they are posted next, and whether that is sure though the loop may sleep.
+        self._next_post, self._post_is_sure = 0.0, False
         #: Messages whose task has a rate limit, with its name; not posted yet.
         self._parked: list[tuple[str, Claimed]] = []
         self._numbers = itertools.count(1)
@@ -157,16 +160,29 @@ class Intake:
 
         With ``gather`` one call for the turns of ``GATHER`` seconds.
         """
-        if gather:
-            if time.monotonic() < self._next_post:
-                return
-            self._next_post = time.monotonic() + GATHER
+        if gather and self._must_wait():
+            return
         if self._ends:
             ends, self._ends = self._ends, []
             self._store("add", ends)
         if self._parked:
             parked, self._parked = self._parked, []
             self._store("park", parked)
+
+    def _must_wait(self) -> bool:
+        """Tell whether ends are to be posted later, all together. The loop may sleep until then: a timer wakes it."""
+        left = self._next_post - time.monotonic()
+        if left <= 0:
+            self._next_post = time.monotonic() + GATHER
+            return False
+        if (self._ends or self._parked) and not self._post_is_sure:
+            self._post_is_sure = True
+            self.call_later(left, self._post_gathered)
+        return True
+
+    def _post_gathered(self) -> None:
+        self._post_is_sure = False
+        self.post_ends(gather=True)
 
     def _requeue(self, requests: Sequence[Request]) -> None:
         if requests:

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from taskq import states
 from taskq.engines import for_alias
 from taskq.messages.exception_data import encode_exception
-from taskq.messages.fingerprints import other
+from taskq.messages.fingerprints import overflow_fingerprint
 from taskq.models import Error, ErrorCount, Failure, TaskRun
 from taskq.records import Settlement
 from taskq.store import error_keys, failures
@@ -33,7 +33,7 @@ def fail(alias: str, errors: Sequence[Exception], name: str = NAME) -> None:
         Settlement(0, f"run-{first + place}", states.FAILURE, result=encode_exception(error))
         for place, error in enumerate(errors)
     ]
-    now = for_alias(alias).present()
+    now = for_alias(alias).now_expression()
     TaskRun.objects.using(alias).bulk_create(
         TaskRun(task_id=s.task_id, name=name, state=states.FAILURE, result=s.result, created_at=now) for s in ends
     )
@@ -50,8 +50,8 @@ def test_messages_that_all_differ_make_few_errors(alias: str, at_once: int) -> N
     for start in range(0, len(errors), at_once):
         fail(alias, errors[start : start + at_once])
     assert len(keys(alias)) == 6
-    assert other(NAME) in keys(alias)
-    row = Error.objects.using(alias).get(key=other(NAME))
+    assert overflow_fingerprint(NAME) in keys(alias)
+    row = Error.objects.using(alias).get(key=overflow_fingerprint(NAME))
     assert (row.name, row.exception, row.message) == (NAME, "", "no jt")
     assert sum(ErrorCount.objects.using(alias).filter(error=row.key).values_list("failures", flat=True)) == 95
     kept = Failure.objects.using(alias).filter(error=row.key)

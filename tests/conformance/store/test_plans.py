@@ -382,5 +382,5 @@ def test_a_claim_names_its_index(alias: str) -> None:
     sql, params = next((sql, params) for sql, params in statements if "ORDER BY priority" in sql)
     explain = "EXPLAIN QUERY PLAN " if connections[alias].vendor == "sqlite" else "EXPLAIN "
     with connections[alias].cursor() as cursor:
-        cursor.execute(explain + sql.removeprefix(for_alias(alias).skipping), params)
+        cursor.execute(explain + sql.removeprefix(for_alias(alias).skip_locked_prefix), params)
         assert "taskq_message_to_claim" in str(cursor.fetchall())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from unittest.mock import Mock
@@ -9,11 +11,10 @@ from unittest.mock import Mock
 import pytest
 from django.db import OperationalError, connections, transaction
 
-from taskq.engines import for_alias
-from taskq.engines.base import SCHEDULED_NAME
+from taskq.engines import for_alias, sqlite_listeners
 from taskq.engines.inotify import Watch
 from taskq.engines.listeners import Listener
-from taskq.engines.marks import mark
+from taskq.engines.marks import SCHEDULED_NAME, mark
 from taskq.store import claim, requeue
 from taskq.store.enqueue import enqueue, enqueue_one
 from tests.support.envelopes import envelope
@@ -92,6 +93,45 @@ def test_commits_before_a_new_connection_are_heard_and_those_after_it(alias: str
     elsewhere(alias, lambda: enqueue_one(envelope(queue="a")))
     # The new log is watched too.
     assert listener.wait(60) is None
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, listener: Listener) -> None:
+    """Have the listener meet a lock when it asks next."""
+
+    def locked(connection: object) -> int:
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_listeners, "_version", locked)
+        with pytest.raises(OperationalError):
+            listener.poll()
+
+
+def test_own_messages_are_heard_after_an_error(alias: str, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    enqueue_one(envelope(queue="a"))
+    fail_once(monkeypatch, listener)
+    assert listener.poll() == {mark("a")}
+
+
+def test_new_connection_that_meets_a_lock_is_listened_to_by_the_next_call(
+    alias: str, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = listener.fileno()
+    connections[alias].close()
+    connections[alias].ensure_connection()
+    elsewhere(alias, lambda: enqueue_one(envelope(queue="a")))
+    fail_once(monkeypatch, listener)
+    assert listener.fileno() == -1
+    # The numbers of two connections may be alike.
+    listener._version = sqlite_listeners._version(connections[alias].connection)  # type: ignore[attr-defined]
+    # The number of the old watch is that of another file now.
+    others = [os.open(os.devnull, os.O_RDONLY)]
+    while others[-1] < number:
+        others.append(os.open(os.devnull, os.O_RDONLY))
+    assert listener.poll() is None
+    assert listener.poll() == set()
+    for other in others:
+        os.close(other)
 
 
 def test_closed_listener_leaves_the_connection_to_the_thread(alias: str) -> None:

@@ -18,7 +18,7 @@ _times = st.floats(min_value=0, max_value=253402300799) | st.floats(min_value=-6
 @example(-0.0000001)
 @example(0.5)
 def test_text_of_a_time_is_that_of_its_datetime(unix: float) -> None:
-    text = sqlite._text(unix)
+    text = sqlite._time_text(unix)
     assert text is not None
     at = datetime.fromisoformat(text).replace(tzinfo=UTC)
     assert abs((at - datetime.fromtimestamp(unix, UTC)).total_seconds()) <= 0.000001
@@ -26,4 +26,4 @@ def test_text_of_a_time_is_that_of_its_datetime(unix: float) -> None:
 
 
 def test_no_time_has_no_text() -> None:
-    assert sqlite._text(None) is None
+    assert sqlite._time_text(None) is None

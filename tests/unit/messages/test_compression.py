@@ -88,7 +88,7 @@ def test_the_bound_is_exact(method: str, size: int, fits: bool) -> None:
 def test_a_body_is_one_whole_stream(method: str, change: Callable[[bytes], bytes]) -> None:
     data, content_type = compression.compress(b'"some text"', method)
     with pytest.raises(DecodeError):
-        serializers.opened(change(data), {"compression": content_type})
+        serializers.decompress(change(data), {"compression": content_type})
 
 
 def test_outside_a_task_less_is_opened() -> None:

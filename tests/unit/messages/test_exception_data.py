@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskq import exceptions
-from taskq.messages.exception_data import LONGEST_ARGUMENT, decode_exception, encode_exception, repr_of, shared
+from taskq.messages.exception_data import LONGEST_ARGUMENT, cut_for_many, decode_exception, encode_exception, repr_of
 
 
 class Weird(Exception):
@@ -204,18 +204,18 @@ DEEP = f'{{"exc_type": "KeyError", "exc_message": [{"[" * 100_000}{"]" * 100_000
 def test_an_exception_that_many_tasks_get_is_cut_argument_by_argument() -> None:
     error = OSError(2, "no such file " * 1_000)
     text = encode_exception(error)
-    assert shared(text) == shared(text, 1_000) != shared(text, 1) == text
-    built = decode_exception(shared(text))
+    assert cut_for_many(text) == cut_for_many(text, 1_000) != cut_for_many(text, 1) == text
+    built = decode_exception(cut_for_many(text))
     assert isinstance(built, FileNotFoundError)
     assert built.errno == 2
     assert (built.strerror or "").startswith("no such file no")
-    assert len(shared(text)) < 2_000
-    assert shared(short := encode_exception(KeyError("x"))) == short
+    assert len(cut_for_many(text)) < 2_000
+    assert cut_for_many(short := encode_exception(KeyError("x"))) == short
 
 
 @pytest.mark.parametrize("text", [DEEP, "x" * 5_000, '"x"' + " " * 5_000, '{"exc_type": []}' + " " * 5_000])
 def test_data_that_can_not_be_read_is_cut_to_an_exception(text: str) -> None:
-    built = decode_exception(shared(text))
+    built = decode_exception(cut_for_many(text))
     assert type(built) is Exception
     assert text[:100] in str(built)
     assert repr_of(text) == text
@@ -224,9 +224,9 @@ def test_data_that_can_not_be_read_is_cut_to_an_exception(text: str) -> None:
 @given(st.text(max_size=5_000), st.recursive(st.none() | st.text(max_size=3_000) | st.integers(), st.lists))
 def test_what_many_tasks_get_is_an_exception_and_short(kind: str, message: Any) -> None:
     text = json.dumps({"exc_type": kind, "exc_message": message, "exc_module": "builtins"})
-    assert len(shared(text)) < 40_000
-    assert isinstance(decode_exception(shared(text)), BaseException)
-    assert set(json.loads(shared(text))) == {"exc_type", "exc_message", "exc_module"}
+    assert len(cut_for_many(text)) < 40_000
+    assert isinstance(decode_exception(cut_for_many(text)), BaseException)
+    assert set(json.loads(cut_for_many(text))) == {"exc_type", "exc_message", "exc_module"}
 
 
 @pytest.mark.parametrize("message", [None, 7, "no"])

@@ -8,7 +8,7 @@ import pytest
 
 from taskq.exceptions import WorkerLostError
 from taskq.messages.exception_data import encode_exception
-from taskq.messages.fingerprints import LONGEST_MESSAGE, Described, described, fingerprint, masked
+from taskq.messages.fingerprints import LONGEST_MESSAGE, ErrorSummary, fingerprint, normalized, summary
 
 
 @pytest.mark.parametrize(
@@ -26,53 +26,56 @@ from taskq.messages.fingerprints import LONGEST_MESSAGE, Described, described, f
     ],
 )
 def test_what_differs_from_failure_to_failure_is_masked(message: str, pattern: str) -> None:
-    assert masked(message) == pattern
+    assert normalized(message) == pattern
 
 
 def test_task_class_and_message_tell_failures_apart() -> None:
-    one = Described("KeyError", "no 1")
+    one = ErrorSummary("KeyError", "no 1")
     keys = [
         fingerprint("a", one),
         fingerprint("b", one),
-        fingerprint("a", Described("ValueError", "no 1")),
-        fingerprint("a", Described("KeyError", "not 1")),
+        fingerprint("a", ErrorSummary("ValueError", "no 1")),
+        fingerprint("a", ErrorSummary("KeyError", "not 1")),
     ]
     assert len(set(keys)) == 4
-    assert fingerprint("a", Described("KeyError", "no 2")) == keys[0]
+    assert fingerprint("a", ErrorSummary("KeyError", "no 2")) == keys[0]
     assert {len(key) for key in keys} == {16}
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (ValueError("bad", 3, None), Described("ValueError", "bad, 3, null")),
-        (json.JSONDecodeError("no", "x", 0), Described("json.decoder.JSONDecodeError", "no: line 1 column 1 (char 0)")),
-        (WorkerLostError("killed"), Described("taskq.exceptions.WorkerLostError", "killed")),
-        (RuntimeError(), Described("RuntimeError", "")),
+        (ValueError("bad", 3, None), ErrorSummary("ValueError", "bad, 3, null")),
+        (
+            json.JSONDecodeError("no", "x", 0),
+            ErrorSummary("json.decoder.JSONDecodeError", "no: line 1 column 1 (char 0)"),
+        ),
+        (WorkerLostError("killed"), ErrorSummary("taskq.exceptions.WorkerLostError", "killed")),
+        (RuntimeError(), ErrorSummary("RuntimeError", "")),
     ],
 )
-def test_exceptions_are_described(error: Exception, expected: Described) -> None:
-    assert described(encode_exception(error)) == expected
+def test_exceptions_have_a_summary(error: Exception, expected: ErrorSummary) -> None:
+    assert summary(encode_exception(error)) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (None, Described("", "null")),
-        ("3", Described("", "3")),
-        ("no JSON", Described("", "no JSON")),
-        ('{"exc_type": "E", "exc_message": "old", "exc_module": null}', Described("E", "old")),
-        ('{"exc_type": "E\\u0000", "exc_message": ["\\ud800 \\u0000"]}', Described("E\\0", "\\ud800 \\0")),
-        ("[" * 100_000, Described("", "[" * LONGEST_MESSAGE)),
+        (None, ErrorSummary("", "null")),
+        ("3", ErrorSummary("", "3")),
+        ("no JSON", ErrorSummary("", "no JSON")),
+        ('{"exc_type": "E", "exc_message": "old", "exc_module": null}', ErrorSummary("E", "old")),
+        ('{"exc_type": "E\\u0000", "exc_message": ["\\ud800 \\u0000"]}', ErrorSummary("E\\0", "\\ud800 \\0")),
+        ("[" * 100_000, ErrorSummary("", "[" * LONGEST_MESSAGE)),
     ],
 )
-def test_any_text_is_described(text: str | None, expected: Described) -> None:
-    assert described(text) == (expected if text is not None else Described("", ""))
+def test_any_text_has_a_summary(text: str | None, expected: ErrorSummary) -> None:
+    assert summary(text) == (expected if text is not None else ErrorSummary("", ""))
 
 
 def test_long_and_hostile_messages_are_cut_and_take_no_time() -> None:
-    found = described(json.dumps({"exc_type": "E" * 1000, "exc_message": ["\ud800" * 600], "exc_module": "m"}))
+    found = summary(json.dumps({"exc_type": "E" * 1000, "exc_message": ["\ud800" * 600], "exc_module": "m"}))
     assert len(found.exception) == 255
     assert len(found.message) == LONGEST_MESSAGE
     # Quadratic in this text, the pattern would take minutes.
-    masked("'\"`0x" * 200_000)
+    normalized("'\"`0x" * 200_000)

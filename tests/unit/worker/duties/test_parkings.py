@@ -57,6 +57,23 @@ def test_messages_of_a_token_whose_parking_fails_are_parked_later(monkeypatch: p
     assert duty.done
 
 
+def test_messages_that_are_parked_when_the_others_have_started_start_too() -> None:
+    send("a", 2)
+    taken = Taken("a")
+    taken.source.set_rate("shop.add", 1_000_000.0)
+    taken.source.work()
+    duty = Parking(taken.lease, "default", taken.source)
+    duty.park([("shop.add", message) for message in taken.messages])
+    send("a", 2)
+    assert duty.work()
+    wait_until(lambda: taken.source.work() or len(taken.messages) == 6)
+    # This worker has not claimed these two.
+    send("a", 2)
+    duty.work()
+    wait_until(lambda: taken.source.work() or len(taken.messages) == 8)
+    assert all(message.granted for message in taken.messages[2:])
+
+
 def test_first_claim_waits_for_no_look_for_parkings(monkeypatch: pytest.MonkeyPatch) -> None:
     send("a", 1)
     taken = Taken("a")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import select
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
+from taskq.messages import routing
 from taskq.store import log_lines
 from taskq.worker.duties import parts
 from taskq.worker.duties.parts import Parts
+from taskq.worker.node import WorkerNode
+from taskq.worker.options import WorkerOptions
 
 
 class Rows:
@@ -78,6 +82,19 @@ def test_what_this_process_leaves_in_its_database_is_worked_off_at_once(monkeypa
     log_lines.parts_left(["later"], "default")
     work(made, 3)
     assert rows.calls == ["mine"]
+
+
+def test_rows_that_another_thread_leaves_wake_the_store_thread() -> None:
+    options = WorkerOptions("w@here", list(routing.select([]).values()), 1, pool="threads")
+    node = WorkerNode(options, "default")
+    try:
+        log_lines.parts_left(["mine"], "other")
+        assert not select.select([node.store.calls], [], [], 0)[0]
+        log_lines.parts_left(["mine"], "default")
+        assert select.select([node.store.calls], [], [], 0)[0]
+    finally:
+        for each in node.store.duties:
+            each.end()
 
 
 def test_nothing_is_done_without_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,6 +259,28 @@ def test_ends_are_gathered_while_short_tasks_wait_for_a_slot(bench: Bench, monke
     assert post() == 4
 
 
+def test_gathered_ends_are_posted_in_time_though_nothing_else_wakes_the_loop(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, timers = 100.0, []
+    monkeypatch.setattr("taskq.worker.loop.intake.time", SimpleNamespace(monotonic=lambda: now))
+    bench.consumer.call_later = lambda *timer: timers.append(timer)
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(400)])
+    bench.consumer.post_ends(gather=True)
+    assert not timers  # nothing has ended
+    for _ in range(2):
+        for _ in range(2):
+            now += 0.004
+            bench.end(0)
+            bench.consumer.post_ends(gather=True)
+        ((seconds, call),) = timers
+        assert 0 < seconds <= 0.006 + 1e-9
+        now += seconds
+        timers.clear()
+        call()
+    assert [len(ends) for method, (ends, *_) in bench.calls if method == "add"] == [2, 2]
+
+
 def test_ends_are_posted_at_once_if_the_next_come_later_than_a_transaction_waits(bench: Bench) -> None:
     bench.consumer.receive([claimed("consumer.plain") for _ in range(400)])
     assert bench.consumer.ends_soon

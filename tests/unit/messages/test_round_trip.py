@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from taskq import states, task
 from taskq.exceptions import DecodeError, EncodeError
 from taskq.messages import values
-from taskq.messages.meanings import is_marked
+from taskq.messages.round_trip import is_marked
 from taskq.records import Envelope
 from tests.unit.tasks.fixtures import Worker, registry, sent, worker
 

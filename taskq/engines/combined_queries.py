@@ -23,15 +23,15 @@ _ARRAY = {
     "sqlite": "json_array({0})",
     "mysql": "JSON_ARRAY({0})",
 }
-#: How a text is put into the array: MariaDB's columns have different collations, of which it would choose none.
+#: A text as an element of the array. MariaDB refuses to mix the collations of its columns.
 _TEXT = {"mysql": "CONVERT({0} USING utf8mb4) COLLATE utf8mb4_bin"}
 
 
-def together(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[list[Any]]:
-    """Return what iterating over each of ``queries`` gives: instances, or tuples of ``values_list``.
+def fetch_combined(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[list[Any]]:
+    """Return the rows of each query, as iterating over it does: instances, or tuples of ``values_list``.
 
-    The queries are of taskq's own models, whose times are UTC in rows. A limit chooses by the order of its query, but
-    the rows that are found come in no order. SQLite rounds floats to 15 digits.
+    The queries are of taskq's own models, whose times are UTC in rows. The rows of a query come in no order; its own
+    order only counts for its limit. SQLite rounds floats to 15 digits.
     """
     connection = engine.connection
     found: list[list[Any]] = [[] for _ in queries]
@@ -50,7 +50,7 @@ def together(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[list
     if not parts:
         return found
     rows = fetch(engine, " UNION ALL ".join(parts), params)
-    makers = {number: _maker(engine, compiler) for number, compiler in compilers.items()}
+    makers = {number: _row_maker(engine, compiler) for number, compiler in compilers.items()}
     for number, text in rows:
         found[number].append(makers[number](json.loads(text)))
     return found
@@ -66,7 +66,7 @@ def _array(connection: BaseDatabaseWrapper, compiler: SQLCompiler) -> str:
     return _ARRAY[connection.vendor].format(", ".join(columns))
 
 
-def _maker(engine: Engine, compiler: SQLCompiler) -> Callable[[list[Any]], Any]:
+def _row_maker(engine: Engine, compiler: SQLCompiler) -> Callable[[list[Any]], Any]:
     """Return the function that makes an instance, or a tuple, of the values of a row."""
     convert = {
         place: _CONVERTERS[kind]
@@ -92,9 +92,9 @@ def _maker(engine: Engine, compiler: SQLCompiler) -> Callable[[list[Any]], Any]:
     return make
 
 
-def _moment(text: str) -> datetime:
+def _utc_datetime(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-_CONVERTERS: dict[type, Callable[[Any], Any]] = {DateTimeField: _moment, BooleanField: bool, FloatField: float}
+_CONVERTERS: dict[type, Callable[[Any], Any]] = {DateTimeField: _utc_datetime, BooleanField: bool, FloatField: float}

@@ -1,4 +1,4 @@
-"""``LISTEN``: PostgreSQL calls on a connection of its own."""
+"""The listener of PostgreSQL: ``LISTEN`` on a connection of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from django.db import OperationalError, connections
 
 from .listeners import Listener
 
-#: A listener only hears: that its server is gone, it learns from the system, which by itself asks after two hours.
+#: A listener sends nothing, so the operating system has to notice that the server is gone. Its default is two hours.
 _LIVENESS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 _NOT_FOR_LISTENING = {"cursor_factory", "context", "prepare_threshold", "autocommit"}
 
@@ -22,7 +22,7 @@ class PostgresqlListener(Listener):
         wrapper = connections[alias]
         given = {k: v for k, v in wrapper.get_connection_params().items() if k not in _NOT_FOR_LISTENING}
         params = {**_LIVENESS, **given}
-        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
+        # Callers that wait for the database to come back know Django's errors.
         with wrapper.wrap_database_errors:
             self._connection = psycopg.connect(**params, autocommit=True)
             self._connection.execute(f"LISTEN {channel}")
@@ -38,10 +38,10 @@ class PostgresqlListener(Listener):
             pgconn.consume_input()
         except Exception as error:
             raise OperationalError(f"the LISTEN connection broke: {error}") from error
-        names: set[str] = set()
+        found: set[str] = set()
         while (notice := pgconn.notifies()) is not None:
-            names.update(notice.extra.decode("ascii", "replace").split(",") if notice.extra else ("",))
-        return None if "" in names else names
+            found.update(notice.extra.decode("ascii", "replace").split(",") if notice.extra else ("",))
+        return None if "" in found else found
 
     def close(self) -> None:
         """Close the connection."""

@@ -12,13 +12,13 @@ from .base import Engine
 from .look_ups import fetch
 
 _MIDDLE = "(low + high - (low + high) %% 2) / 2"
-#: The time of the run there: the least of its neighbours', some of which may have been run again since.
+#: The time of the run in the middle: the earliest of its neighbours, since a run that was sent again has a later one.
 _PROBE = (
     f"COALESCE((SELECT MIN(created_at) FROM taskq_taskrun WHERE id >= {_MIDDLE} AND id < {_MIDDLE} + 20), "
     f"(SELECT created_at FROM taskq_taskrun WHERE id >= {_MIDDLE} ORDER BY id LIMIT 1))"
 )
-#: Halves the range of ids until one is left. Ids are in the order in which runs were made. Asked for both ends at once,
-#: SQLite would read all ids.
+#: A binary search over the ids, which are in the order of ``created_at``. MIN and MAX in one SELECT would have SQLite
+#: read all ids.
 _SINCE = f"""
 WITH RECURSIVE search (low, high) AS (
     SELECT (SELECT MIN(id) FROM taskq_taskrun), (SELECT MAX(id) FROM taskq_taskrun) + 1
@@ -47,11 +47,11 @@ def counts(engine: Engine, queries: Sequence[QuerySet[Any, Any]]) -> list[int]:
 
 
 def first_since(engine: Engine, unix: float) -> int | None:
-    """Return the id from which on runs were made at or after ``unix``; ``None`` if there is no run.
+    """Return the first id of the runs that were made at or after ``unix``; ``None`` if there is no run.
 
-    A run that was sent again under its id counts where it was sent first, unless all of its neighbours were too.
+    A run that was sent again under its id counts by the time of its neighbours.
     """
-    at = engine.moment(unix)
+    at = engine.time_parameter(unix)
     with engine.cursor() as cursor:
         cursor.execute(_SINCE, [at, at])
         row = cursor.fetchone()

@@ -1,7 +1,7 @@
-"""Refuses values that would not be read as they were written.
+"""Checks that an encoded value will be decoded as the same value, and refuses other values.
 
 kombu's JSON writes a date as ``{"__type__": "date", "__value__": "2040-01-01"}``: plain data of that form would be read
-as a date, or not at all. msgpack and YAML write some values that they can't read, or read as another one.
+as a date, or not at all. msgpack and YAML write some values that they can't read, or read as another value.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from typing import Any
 from kombu.serialization import registry
 from kombu.utils.json import loads
 
-__all__ = ["MARK", "check_json", "check_other", "is_marked"]
+__all__ = ["TYPE_KEY", "check_json", "check_lossy", "is_marked"]
 
-#: A text of JSON without it has JSON's own types only.
-MARK = '"__type__"'
+#: The key of kombu's other types. A text of JSON without it has JSON's own types only.
+TYPE_KEY = '"__type__"'
 _KEYS = {"__type__", "__value__"}
-#: kombu's own serializers that do not read all that they write. Others are as their authors say.
+#: The serializers of kombu that can't read all values that they write.
 _LOSSY = frozenset({"msgpack", "yaml"})
 
 
 def check_json(value: Any, text: str) -> None:
     """Raise ``ValueError`` if ``text``, which is ``value`` as kombu's JSON, would not be read as ``value``."""
-    if MARK in text:
+    if TYPE_KEY in text:
         if is_marked(value):
             raise ValueError(
                 "a dictionary whose keys are '__type__' and '__value__' has another meaning in JSON: rename a key"
             )
-        loads(text)  # of an object's own __json__, or of a type that the project has registered
+        loads(text)  # this raises if an object's __json__, or a type that the project has registered, can't be read
 
 
-def check_other(value: Any, payload: str | bytes, serializer: str) -> None:
+def check_lossy(value: Any, payload: str | bytes, serializer: str) -> None:
     """Raise ``ValueError`` if ``payload``, made by kombu's serializer of that name, would not be read as ``value``."""
     if serializer not in _LOSSY:
         return

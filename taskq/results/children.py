@@ -80,7 +80,7 @@ async def acollect(
         if intermediate:
             await sync_to_async(bulk.refresh)(leaves)
         else:
-            await bulk.await_(leaves, _left(deadline))
+            await bulk.async_wait(leaves, _left(deadline))
         for node in generation:
             yield node, await sync_to_async(_value)(node, propagate)
         generation = _next(generation, seen)
@@ -111,7 +111,7 @@ def _leaves(nodes: Iterable[ResultBase]) -> list[AsyncResult[Any]]:
 
 
 def _ended(node: ResultBase) -> bool:
-    return not any(leaf._awaited() for leaf in node.leaves())
+    return not any(leaf._is_awaited() for leaf in node.leaves())
 
 
 def _value(node: ResultBase, propagate: bool) -> Any:

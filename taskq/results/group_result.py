@@ -124,10 +124,10 @@ class GroupResult(ResultSet[R]):
     def _member_tuples(self, most_ancestors: int | None) -> list[Any]:
         return [result_tuple(result, most_ancestors) for result in self.results]
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _class_and_keywords(self) -> tuple[Any, ...]:
         return type(self), {"id": self.id, "results": self.results}
 
-    def _names(self) -> Sequence[str]:
+    def _own_id(self) -> Sequence[str]:
         return (self.id,)
 
     def __bool__(self) -> bool:

@@ -138,7 +138,7 @@ class Advance:
         is_body, cause = s.name == large_bodies.TASK, _cause_of(s)
         unreachable, group_of_node = self._unreachable.of(s.follow_ups.unreachable, cause)
         first_part = self._unreachable.first_part(unreachable, cause)
-        self._fail(first_part, cause, uncounted_in=s.task_id if is_body else "", queue=s.queue)
+        self._fail(first_part, cause, s.queue)
         for sent in s.follow_ups.groups:
             self._note_queue(sent.group_id, s.queue)
         group_id = group_of_node or (s.group_id if s.member else "")
@@ -156,12 +156,12 @@ class Advance:
     def _fail_first_task(self, s: Settlement) -> bool:
         """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
         first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
-        return bool(self._fail(first, _cause_of(s), uncounted_in=s.task_id, queue=s.queue))
+        return bool(self._fail(first, _cause_of(s), s.queue))
 
     def fail_part(self, key: str, cause: Cause) -> None:
         """Fail the tasks in the next part, or rest. If all of a rest had ended, it refers to itself: the work ends."""
         unreachable, _ = self._unreachable.of([Unreachable(key, rests.NAME)], cause)
-        if not (self._fail(unreachable, cause, uncounted_in=cause.task_id) or is_part(key)):
+        if not (self._fail(unreachable, cause) or is_part(key)):
             self._pending.clear()
 
     def send_part(self, pending: Pending) -> None:
@@ -209,12 +209,10 @@ class Advance:
         if follow_ups.envelopes:
             self._store.send(follow_ups.envelopes)
 
-    def _fail(
-        self, unreachable: Sequence[Unreachable], cause: Cause, *, uncounted_in: str = "", queue: str = ""
-    ) -> set[str]:
+    def _fail(self, unreachable: Sequence[Unreachable], cause: Cause, queue: str = "") -> set[str]:
         """Write the failures of tasks that never run; return the ids of those that had not ended before.
 
-        Members count in their groups, but not in ``uncounted_in``. ``queue`` is that of the task that failed.
+        Members count in their groups. ``queue`` is that of the task that failed.
         """
         # A message and a chain may both lead to a task: it counts once.
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
@@ -224,7 +222,7 @@ class Advance:
         final = self._store.fail([_failure(by_id[task_id], cause) for task_id in sorted(by_id)])
         self.ended += sorted(final)
         for each in by_id.values():
-            if each.task_id in final and each.group_id and each.group_id != uncounted_in:
+            if each.task_id in final and each.group_id:
                 self._failures.append(_MemberFailure(each.group_id, each.task_id, cause.error))
                 self._note_queue(each.group_id, queue)
         return final
@@ -332,7 +330,7 @@ class Advance:
         # If the body can't be read, the nodes say which tasks wait for the group.
         unreachable, _ = self._unreachable.of(found.unreachable or [LOOK_UP_IN_ROWS], cause)
         found = sendable_errbacks(self._store, replace(found, unreachable=unreachable))
-        final = self._fail(found.unreachable, cause, uncounted_in=body.group_id, queue=queue)
+        final = self._fail(found.unreachable, cause, queue)
         if found.unreachable and found.unreachable[0].task_id in final:
             # The body was not revoked before: its errbacks are called.
             self.send(found)

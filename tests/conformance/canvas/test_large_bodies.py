@@ -195,6 +195,7 @@ def test_body_ends_however_the_task_for_it_ends(alias: str, end: Callable[..., A
         assert each.state in (states.FAILURE, states.REVOKED)
         assert error is None or isinstance(each.result, error)
     assert waits_for_nothing(alias)
+    assert not Group.objects.using(alias).filter(size=2).exclude(remaining=0, failed=False).exists()
     group_id = Node.objects.using(alias).exclude(group_id="").order_by("id").values_list("group_id", flat=True)[0]
     assert not TaskRun.objects.using(alias).filter(task_id=group_id).exists()
 

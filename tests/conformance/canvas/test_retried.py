@@ -372,3 +372,16 @@ def test_changes_in_a_workflow_are_checked_as_those_of_any_retry(alias: str, mon
     counts = control.retry_many(["a"])
     assert (counts.done, counts.refused) == (0, {"refused": 1})
     assert state_of(alias, "a") == states.FAILURE
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_rest_of_a_long_chain_behind_a_body_goes_on(alias: str) -> None:
+    """The body of a replacement carries the chain of the replaced task."""
+    chain = becomes.s(chord([a(), two], total.s()))
+    for _ in range(50):
+        chain |= plus
+    result = chain.apply_async()
+    work(alias)
+    assert TaskRun.objects.using(alias).filter(state=states.FAILURE).count() == 52
+    mend_and_retry(alias, "a")
+    assert result.get() == 54

@@ -8,7 +8,7 @@ and reads nothing more. Garbage collection of a result changes nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -18,21 +18,21 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.messages import values
 
-from . import backend, bulk, children, decoding, join_guard, serialization
+from . import backend, bulk, decoding, join_guard, serialization
 from .base import ResultBase
+from .descendants import WithDescendants
 from .rows import COLUMNS
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-    from .graph import ResultGraph
     from .group_result import GroupResult
 
 R = TypeVar("R")
 _UNREAD: Any = object()
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(WithDescendants, Generic[R]):
     """The result of the task ``id``, now or later.
 
     ``parent`` is the result of the task's predecessor in a chain. ``ignored``
@@ -242,35 +242,10 @@ class AsyncResult(ResultBase, Generic[R]):
             return None
         return [serialization.from_tuple(child) for child in values.decode_children(row.children)]
 
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
-        """Yield this result and all its descendants as pairs ``(parent, result)``: see ``children.iterdeps``."""
-        return children.iterdeps(self, intermediate)
-
-    def collect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> Iterator[tuple[ResultBase, Any]]:
-        """Wait for this task and all its descendants; yield each result with its value: see ``children.collect``."""
-        return children.collect(self, intermediate, timeout, propagate)
-
-    def acollect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> AsyncIterator[tuple[ResultBase, Any]]:
-        """Do ``collect`` for ``async for``."""
-        return children.acollect(self, intermediate, timeout, propagate)
-
     def get_leaf(self) -> Any:
         """Wait for this task and all its descendants; return the last value."""
         ((_, value),) = deque(self.collect(), maxlen=1)
         return value
-
-    def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return this result and all its descendants as a graph: see ``children.graph``."""
-        return children.graph(self, intermediate)
-
-    @property
-    def graph(self) -> ResultGraph:
-        """This result and all its descendants as a graph; all of them have to have ended."""
-        return self.build_graph()
 
     # -- asynchronous twins
 
@@ -293,10 +268,6 @@ class AsyncResult(ResultBase, Generic[R]):
     async def aget_leaf(self) -> Any:
         """Do ``get_leaf`` from a coroutine."""
         return [value async for _, value in self.acollect()][-1]
-
-    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return ``build_graph()``."""
-        return await sync_to_async(self.build_graph)(intermediate)
 
     # -- as plain data
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from taskq.workflows.depth import limit_depth
 
 from .signature import Signature, parts_of
+from .with_tasks import WithTasks
 
 if TYPE_CHECKING:
     from taskq.results.async_result import AsyncResult
@@ -18,7 +19,7 @@ R = TypeVar("R")
 
 
 @Signature.register_type()
-class chain(Signature[R]):
+class chain(WithTasks[R]):
     """Tasks in a row: ``chain(add.s(2, 2), mul.s(8))``, which is ``add.s(2, 2) | mul.s(8)``.
 
     Takes signatures, or one iterable of them. A group with a successor becomes a chord. Empty groups are
@@ -39,18 +40,6 @@ class chain(Signature[R]):
         with limit_depth():
             steps = chained_steps(_signatures_of(tasks))
         super().__init__("celery.chain", (), {"tasks": steps}, options, subtask_type="chain")
-
-    @classmethod
-    def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:
-        made = super()._rebuilt(fields)
-        made.kwargs["tasks"] = [Signature.from_dict(task) for task in made.kwargs.get("tasks") or ()]
-        return made
-
-    @property
-    def tasks(self) -> list[Signature[Any]]:
-        """The steps in the order of running."""
-        tasks: list[Signature[Any]] = self.kwargs["tasks"]
-        return tasks
 
     def __call__(self, *args: Any, **kwargs: Any) -> AsyncResult[R]:
         """Send the chain with arguments for its first task. Returns ``None`` for an empty chain."""

@@ -10,6 +10,7 @@ from kombu.utils.functional import fxrange
 from taskq.workflows.fields import Args, Kwargs
 
 from .signature import Signature, parts_of
+from .with_tasks import WithTasks
 
 if TYPE_CHECKING:
     from taskq.results.group_result import GroupResult
@@ -21,7 +22,7 @@ S = TypeVar("S")
 
 
 @Signature.register_type()
-class group(Signature[list[R]]):
+class group(WithTasks[list[R]]):
     """Tasks that run in parallel: ``group(add.s(i, i) for i in range(10))``.
 
     Takes signatures, or one iterable of them, which is consumed. The result is a ``GroupResult`` with the values in
@@ -45,18 +46,6 @@ class group(Signature[list[R]]):
             tasks = tasks.tasks
         members = parts_of("group()", [tasks] if isinstance(tasks, Mapping) else tasks)
         super().__init__("celery.group", (), {"tasks": members}, options, subtask_type="group")
-
-    @classmethod
-    def _rebuilt(cls, fields: Mapping[str, Any]) -> Signature[Any]:
-        made = super()._rebuilt(fields)
-        made.kwargs["tasks"] = [Signature.from_dict(task) for task in made.kwargs.get("tasks") or ()]
-        return made
-
-    @property
-    def tasks(self) -> list[Signature[Any]]:
-        """The members."""
-        tasks: list[Signature[Any]] = self.kwargs["tasks"]
-        return tasks
 
     def __call__(self, *args: Any, **options: Any) -> GroupResult[R]:
         """Send the group; every member gets ``args``."""

@@ -1,8 +1,8 @@
 """The operator ``|`` of signatures: Celery's algebra, in one place.
 
-``chain(a, b, c)`` is ``a | b | c`` without empty groups; behind a chain or a group ``|`` leaves them out too. Behind a
-task, a group of one member is replaced by the member (``a | group(b)`` is ``a | b``); at the start, or behind a group,
-it stays a group, and its successor gets a list of one value.
+- ``chain(a, b, c)`` is ``a | b | c`` without empty groups. ``|`` leaves out an empty group after a chain or a group.
+- After a task, a group of one member is replaced by the member: ``a | group(b)`` is ``a | b``.
+- At the start of a chain, or after a group, it stays a group, and its successor gets a list of one value.
 
 Used when a canvas is built; ``workflows.freezing`` and ``workflows.steps`` prepare it for sending. The
 functions change and keep the signatures that they get: their callers pass copies.
@@ -69,7 +69,7 @@ def chained_steps(signatures: Iterable[AnySignature]) -> list[AnySignature]:
     if isinstance(left, chunks):
         left = left.group()
     steps = list(flattened_steps(left)) if isinstance(left, chain) else [left]
-    # In place: each ``|`` would copy the list, and there may be many thousands of steps.
+    # In place, because each ``|`` would copy the list: there may be many thousands of steps.
     for sig in rest:
         _append(steps, sig)
     return steps
@@ -84,7 +84,7 @@ def _sole_group(left: AnySignature) -> AnySignature:
 
 
 def _open_chain(left: chain[Any]) -> tuple[list[AnySignature], dict[str, Any]]:
-    """Return the steps of a chain that gets further steps, with its callbacks on its old last task, and its options."""
+    """Return the steps and the options of a chain that gets further steps: its callbacks go to its old last task."""
     if not _has_own_options(left):
         return list(left.tasks), {}
     options = {name: value for name, value in left.options.items() if name not in _LAST_TASK_OPTIONS}

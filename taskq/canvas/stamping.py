@@ -92,44 +92,48 @@ def stamped(sig: Mapping[str, Any], request: Any) -> Mapping[str, Any]:
 
 
 class _Stamper:
+    """Walks through a canvas and stamps its tasks with what a visitor returns."""
+
     def __init__(self, visitor: StampingVisitor, append: bool) -> None:
         self.visitor = visitor
         self.append = append
 
     def visit(self, sig: Signature[Any], outer: Stamps) -> None:
-        """Stamp ``sig`` and all its parts; ``outer`` are the stamps of the canvas around it."""
+        """Stamp ``sig``, all its parts and its callbacks. ``outer`` are the stamps of the canvas around it."""
         if isinstance(sig, chord):
-            self._chord(sig, outer)
+            self._stamp_chord(sig, outer)
         elif isinstance(sig, group):
-            below = {**outer, **_stamps(self.visitor.on_group_start(sig, **outer))}
-            self._each(sig.kwargs, "tasks", below)
+            inner = {**outer, **_stamps(self.visitor.on_group_start(sig, **outer))}
+            self._stamp_each(sig.kwargs, "tasks", inner)
             self.visitor.on_group_end(sig, **outer)
         elif isinstance(sig, chain):
-            below = {**outer, **_stamps(self.visitor.on_chain_start(sig, **outer))}
-            self._each(sig.kwargs, "tasks", below)
+            inner = {**outer, **_stamps(self.visitor.on_chain_start(sig, **outer))}
+            self._stamp_each(sig.kwargs, "tasks", inner)
             self.visitor.on_chain_end(sig, **outer)
         else:
             _stamp_task(sig, {**outer, **_stamps(self.visitor.on_signature(sig, **outer))}, self.append)
-        self._followers(sig, "link", self.visitor.on_callback, outer)
-        self._followers(sig, "link_error", self.visitor.on_errback, outer)
+        self._stamp_callbacks(sig, "link", self.visitor.on_callback, outer)
+        self._stamp_callbacks(sig, "link_error", self.visitor.on_errback, outer)
 
-    def _chord(self, sig: chord[Any], outer: Stamps) -> None:
-        below = {**outer, **_stamps(self.visitor.on_chord_header_start(sig, **outer))}
+    def _stamp_chord(self, sig: chord[Any], outer: Stamps) -> None:
+        inner = {**outer, **_stamps(self.visitor.on_chord_header_start(sig, **outer))}
         header = sig.kwargs["header"]
-        self._each(*((header.kwargs, "tasks") if isinstance(header, group) else (sig.kwargs, "header")), below)
+        self._stamp_each(*((header.kwargs, "tasks") if isinstance(header, group) else (sig.kwargs, "header")), inner)
         self.visitor.on_chord_header_end(sig, **outer)
-        below = {**outer, **_stamps(self.visitor.on_chord_body(sig, **outer))}
+        inner = {**outer, **_stamps(self.visitor.on_chord_body(sig, **outer))}
         if sig.body is not None:
             sig.body = sig.body.clone()
-            self.visit(sig.body, below)
+            self.visit(sig.body, inner)
 
-    def _each(self, fields: dict[str, Any], key: str, outer: Stamps) -> None:
+    def _stamp_each(self, fields: dict[str, Any], key: str, outer: Stamps) -> None:
         """Stamp copies of signatures: the originals may also be in other places."""
         fields[key] = [task.clone() for task in fields[key]]
         for task in fields[key]:
             self.visit(task, outer)
 
-    def _followers(self, sig: Signature[Any], option: str, ask: Callable[..., Stamps | None], outer: Stamps) -> None:
+    def _stamp_callbacks(
+        self, sig: Signature[Any], option: str, ask: Callable[..., Stamps | None], outer: Stamps
+    ) -> None:
         if followers := as_list(sig.options.get(option)):
             made = [found.clone() for found in map(maybe_signature, followers) if found is not None]
             for follower in made:

@@ -8,7 +8,7 @@ and reads nothing more. Garbage collection of a result changes nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -18,21 +18,21 @@ from taskq import states
 from taskq.exceptions import TimeoutError
 from taskq.messages import values
 
-from . import backend, bulk, children, decoding, join_guard, serialization
+from . import backend, bulk, decoding, join_guard, serialization
 from .base import ResultBase
+from .descendants import WithDescendants
 from .rows import COLUMNS
 
 if TYPE_CHECKING:
     from taskq.models import TaskRun
 
-    from .graph import ResultGraph
     from .group_result import GroupResult
 
 R = TypeVar("R")
 _UNREAD: Any = object()
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(WithDescendants, Generic[R]):
     """The result of the task ``id``, now or later.
 
     ``parent`` is the result of the task's predecessor in a chain. ``ignored``
@@ -95,7 +95,7 @@ class AsyncResult(ResultBase, Generic[R]):
             join_guard.refuse_in_task()
         if self._row is None:
             bulk.wait((self,), timeout, on_interval, interval)
-        return cast(R, self._ended(propagate, follow_parents, callback))
+        return cast(R, self._value_or_raise(propagate, follow_parents, callback))
 
     wait = get
 
@@ -113,11 +113,11 @@ class AsyncResult(ResultBase, Generic[R]):
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
         if self._row is None:
-            await bulk.await_((self,), timeout)
-        if self._known() in states.PROPAGATE_STATES:
+            await bulk.async_wait((self,), timeout)
+        if self._known_state() in states.PROPAGATE_STATES:
             # The cause of a ChordError is read from another row.
-            return cast(R, await sync_to_async(self._ended)(propagate, follow_parents))
-        return cast(R, self._ended(propagate, follow_parents))
+            return cast(R, await sync_to_async(self._value_or_raise)(propagate, follow_parents))
+        return cast(R, self._value_or_raise(propagate, follow_parents))
 
     def __await__(self) -> Generator[Any, None, R]:
         """Wait for the value: ``value = await add.delay(2, 2)``."""
@@ -125,7 +125,7 @@ class AsyncResult(ResultBase, Generic[R]):
 
     def maybe_throw(self, propagate: bool = True, callback: Callable[[str, R], object] | None = None) -> Any:
         """Raise the exception of a task that failed or was revoked, else return ``result``."""
-        return self._ended(propagate, False, callback)
+        return self._value_or_raise(propagate, False, callback)
 
     maybe_reraise = maybe_throw
 
@@ -201,12 +201,12 @@ class AsyncResult(ResultBase, Generic[R]):
     @property
     def args(self) -> Any:
         """The positional arguments of the task; sensitive arguments are masked."""
-        return self._sent()[0]
+        return self._read_arguments()[0]
 
     @property
     def kwargs(self) -> Any:
         """The keyword arguments of the task; sensitive arguments are masked."""
-        return self._sent()[1]
+        return self._read_arguments()[1]
 
     @property
     def worker(self) -> str | None:
@@ -242,35 +242,10 @@ class AsyncResult(ResultBase, Generic[R]):
             return None
         return [serialization.from_tuple(child) for child in values.decode_children(row.children)]
 
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
-        """Yield this result and all its descendants as pairs ``(parent, result)``: see ``children.iterdeps``."""
-        return children.iterdeps(self, intermediate)
-
-    def collect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> Iterator[tuple[ResultBase, Any]]:
-        """Wait for this task and all its descendants; yield each result with its value: see ``children.collect``."""
-        return children.collect(self, intermediate, timeout, propagate)
-
-    def acollect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> AsyncIterator[tuple[ResultBase, Any]]:
-        """Do ``collect`` for ``async for``."""
-        return children.acollect(self, intermediate, timeout, propagate)
-
     def get_leaf(self) -> Any:
         """Wait for this task and all its descendants; return the last value."""
         ((_, value),) = deque(self.collect(), maxlen=1)
         return value
-
-    def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return this result and all its descendants as a graph: see ``children.graph``."""
-        return children.graph(self, intermediate)
-
-    @property
-    def graph(self) -> ResultGraph:
-        """This result and all its descendants as a graph; all of them have to have ended."""
-        return self.build_graph()
 
     # -- asynchronous twins
 
@@ -294,10 +269,6 @@ class AsyncResult(ResultBase, Generic[R]):
         """Do ``get_leaf`` from a coroutine."""
         return [value async for _, value in self.acollect()][-1]
 
-    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return ``build_graph()``."""
-        return await sync_to_async(self.build_graph)(intermediate)
-
     # -- as plain data
 
     @classmethod
@@ -305,7 +276,7 @@ class AsyncResult(ResultBase, Generic[R]):
         """Build a result from the tuple that ``as_tuple`` returned."""
         return serialization.from_tuple(data)
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _class_and_keywords(self) -> tuple[Any, ...]:
         return type(self), {"id": self.id, "ignored": self.ignored}
 
     def __eq__(self, other: object) -> bool:
@@ -327,7 +298,7 @@ class AsyncResult(ResultBase, Generic[R]):
             self._row = row
         return row
 
-    def _sent(self) -> Any:
+    def _read_arguments(self) -> Any:
         """Return ``[args, kwargs]``, or ``(None, None)`` if they are not known."""
         if self._arguments is None:
             row = backend.current().fetch((self.id,), ("arguments",)).get(self.id)
@@ -336,36 +307,38 @@ class AsyncResult(ResultBase, Generic[R]):
             self._arguments = decoding.arguments(row.arguments)
         return self._arguments
 
-    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
-        """Do ``maybe_throw``; with ``follow_parents`` a chord's body raises the exception of the failed member."""
+    def _value_or_raise(
+        self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None
+    ) -> Any:
+        """Return the value or raise the exception; ``follow_parents`` raises a failed member's instead of a body's."""
         row = self._read()
         if propagate and row is not None and row.state in states.PROPAGATE_STATES:
             # A new exception each time: a raised exception keeps its frames alive, and those keep this result.
             error = decoding.exception(row)
-            raise decoding.of_member(error) if follow_parents else error
+            raise decoding.member_error(error) if follow_parents else error
         value = self.result
         if callback is not None:
             callback(self.id, value)
         return value
 
-    # -- as a leaf: see ``ResultBase`` and ``bulk``
+    # -- as a leaf, the result of one task: see ``ResultBase`` and ``bulk``
 
-    def _own(self) -> Sequence[AsyncResult[Any]]:
+    def _own_leaf(self) -> Sequence[AsyncResult[Any]]:
         return (self,)
 
-    def _known(self) -> str | None:
+    def _known_state(self) -> str | None:
         """Return the final state if it is known without a query."""
         return None if self._row is None else self._row.state
 
-    def _awaited(self) -> bool:
+    def _is_awaited(self) -> bool:
         """Tell whether the end is not known yet and a wait for it makes sense."""
-        return not self.ignored and self._known() is None
+        return not self.ignored and self._known_state() is None
 
-    def _keep(self, row: TaskRun | None) -> None:
+    def _keep_row(self, row: TaskRun | None) -> None:
         """Keep ``row`` if it is final."""
         if self._row is None and row is not None and states.is_final(row.state):
             self._row = row
 
-    def _drop(self) -> None:
+    def _forget_row(self) -> None:
         """Forget the row."""
         self._row, self._value, self._arguments = None, _UNREAD, None

@@ -1,7 +1,6 @@
 """``ResultBackend``: where ``AsyncResult`` and ``GroupResult`` read, wait, forget and revoke.
 
-They ask ``current()``. ``taskq.testing`` puts its ``Memory`` there, so that a test in memory
-needs no database and no second kind of result.
+They use the backend that ``current()`` returns: the rows, or in tests the memory of ``taskq.testing``.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def current() -> ResultBackend:
 
 
 def use(backend: ResultBackend) -> ResultBackend:
-    """Have all results of the process use ``backend`` from now on; return the backend before it."""
+    """Let all results of the process use ``backend`` from now on; return the previous backend."""
     global _current
     before, _current = _current, backend
     return before

@@ -42,18 +42,18 @@ class ResultBase:
 
     def leaves(self) -> list[AsyncResult[Any]]:
         """Return the results of all tasks in this result, members of members too, in document order."""
-        return [leaf for node in self._walk(False) for leaf in node._own()]
+        return [leaf for node in self._walk(False) for leaf in node._own_leaf()]
 
     def as_list(self) -> list[str]:
         """Return the ids of all tasks in this result and of all tasks before them in their chains."""
-        return list(dict.fromkeys(leaf.id for node in self._walk(True) for leaf in node._own()))
+        return list(dict.fromkeys(leaf.id for node in self._walk(True) for leaf in node._own_leaf()))
 
-    def _own(self) -> Sequence[AsyncResult[Any]]:
-        """Return this result alone if it is a task's, else nothing."""
+    def _own_leaf(self) -> Sequence[AsyncResult[Any]]:
+        """Return this result if it is a task's (a leaf), as a sequence of one; else an empty one."""
         return ()
 
-    def _names(self) -> Sequence[str]:
-        """Return the id of this result, if it has an id."""
+    def _own_id(self) -> Sequence[str]:
+        """Return the id of this result as a sequence of one, or an empty one for a ``ResultSet``."""
         return (self.id,)
 
     def _walk(self, upwards: bool) -> Iterator[ResultBase]:
@@ -110,11 +110,11 @@ class ResultBase:
 
             add.delay(2, 2).then(lambda result: print(result.get()))
         """
-        leaves = [leaf for leaf in self.leaves() if leaf._awaited()]
+        leaves = [leaf for leaf in self.leaves() if leaf._is_awaited()]
 
         def ended(rows: Mapping[str, TaskRun]) -> None:
             for leaf in leaves:
-                leaf._keep(rows.get(leaf.id))
+                leaf._keep_row(rows.get(leaf.id))
             call = callback if on_error is None or self.successful() else on_error
             call(self)
 
@@ -128,7 +128,7 @@ class ResultBase:
     def forget(self) -> None:
         """Delete the rows of these tasks and of the tasks before them in their chains."""
         for leaf in self.leaves():
-            leaf._drop()
+            leaf._forget_row()
         backend.current().forget(self.as_list())
 
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
@@ -143,7 +143,7 @@ class ResultBase:
             result.revoke()
             result.revoke(terminate=True, signal="SIGKILL")
         """
-        ids = [name for node in self._walk(False) for name in node._names()]
+        ids = [name for node in self._walk(False) for name in node._own_id()]
         backend.current().revoke(ids, _signal_name(signal) if terminate else "")
 
     # -- asynchronous twins
@@ -183,10 +183,10 @@ class ResultBase:
         return None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return rebuild, ([node._parts() for node in reversed(list(lineage(self)))],)
+        return rebuild, ([node._class_and_keywords() for node in reversed(list(lineage(self)))],)
 
-    def _parts(self) -> tuple[Any, ...]:
-        """Return the class and its keyword arguments for this result, without the parent."""
+    def _class_and_keywords(self) -> tuple[Any, ...]:
+        """Return the class of this result and the keyword arguments that make it again, without the parent."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -197,7 +197,7 @@ class ResultBase:
 
 
 def rebuild(line: Sequence[tuple[Any, ...]]) -> ResultBase:
-    """Build a chain of results from the ``_parts`` of each, and return its last result. Pickles name this function."""
+    """Build a chain of results from their classes and keywords, and return the last one. Pickles name this function."""
     result: ResultBase | None = None
     for cls, keywords in line:
         result = cls(**keywords) if result is None else cls(**keywords, parent=result)

@@ -1,6 +1,6 @@
-"""Reads many tasks' rows at once, and waits for them at once: one query, not one a task.
+"""Reads the rows of many tasks, and waits for many tasks, with one query for all. Used by all results.
 
-Each result keeps its row once that is final, and never reads it again.
+A *leaf* is the ``AsyncResult`` of one task. It keeps its row when the row is final, and never reads it again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 def refresh(leaves: Iterable[Leaf]) -> list[str]:
     """Read the rows of all leaves without a known final state, in one query; return the state of each leaf."""
     leaves = list(leaves)
-    ids = {leaf.id for leaf in leaves if leaf._known() is None}
+    ids = {leaf.id for leaf in leaves if leaf._known_state() is None}
     rows = backend.current().fetch(ids, COLUMNS) if ids else {}
     for leaf in leaves:
-        leaf._keep(rows.get(leaf.id))
-    return [leaf._known() or (rows[leaf.id].state if leaf.id in rows else states.PENDING) for leaf in leaves]
+        leaf._keep_row(rows.get(leaf.id))
+    return [leaf._known_state() or (rows[leaf.id].state if leaf.id in rows else states.PENDING) for leaf in leaves]
 
 
 def wait(
@@ -53,7 +53,7 @@ def wait(
                 return
 
 
-async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failure: bool = False) -> None:
+async def async_wait(leaves: Collection[Leaf], timeout: float | None, *, until_failure: bool = False) -> None:
     """Do ``wait`` from a coroutine."""
     if until_failure and first_failed(leaves) is not None:
         return
@@ -66,11 +66,11 @@ async def await_(leaves: Collection[Leaf], timeout: float | None, *, until_failu
 def arrivals(
     leaves: Iterable[Leaf], timeout: float | None, tick: Callable[[], object] | None = None, interval: float = 0.5
 ) -> Generator[Rows, None, None]:
-    """Have the leaves keep their rows as they become final, and yield all new rows at a time."""
+    """Wait for the leaves: let them keep their rows as these become final, and yield all new rows at a time."""
     if wanted := _awaited_by_id(leaves):
         with closing(backend.current().arrivals(list(wanted), timeout, tick, interval)) as arriving:
             for rows in arriving:
-                _keep(wanted, rows)
+                _keep_rows(wanted, rows)
                 yield rows
 
 
@@ -79,27 +79,27 @@ async def async_arrivals(leaves: Iterable[Leaf], timeout: float | None) -> Async
     if wanted := _awaited_by_id(leaves):
         async with aclosing(backend.current().async_arrivals(list(wanted), timeout)) as arriving:
             async for rows in arriving:
-                _keep(wanted, rows)
+                _keep_rows(wanted, rows)
                 yield rows
 
 
 def first_failed(leaves: Iterable[Leaf]) -> Leaf | None:
     """Return the first leaf that is known to have failed or to have been revoked."""
-    return next((leaf for leaf in leaves if leaf._known() in states.PROPAGATE_STATES), None)
+    return next((leaf for leaf in leaves if leaf._known_state() in states.PROPAGATE_STATES), None)
 
 
 def _awaited_by_id(leaves: Iterable[Leaf]) -> dict[str, list[Leaf]]:
     wanted: dict[str, list[Leaf]] = {}
     for leaf in leaves:
-        if leaf._awaited():
+        if leaf._is_awaited():
             wanted.setdefault(leaf.id, []).append(leaf)
     return wanted
 
 
-def _keep(wanted: Mapping[str, list[Leaf]], rows: Rows) -> None:
+def _keep_rows(wanted: Mapping[str, list[Leaf]], rows: Rows) -> None:
     for task_id, row in rows.items():
         for leaf in wanted[task_id]:
-            leaf._keep(row)
+            leaf._keep_row(row)
 
 
 def has_failure(rows: Rows) -> bool:

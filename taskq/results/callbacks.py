@@ -1,7 +1,7 @@
-"""Calls a function when tasks have ended, for ``then()``. The caller goes on at once.
+"""Calls a function when tasks have ended, for ``then()``. The caller does not wait.
 
-The thread of ``listener`` sees the end. One thread a process makes all calls, one after
-the other, so that a slow function delays no waiter.
+The thread of ``listener`` reads the rows. One other thread of the process makes all calls, one after the other, so that
+a slow function delays no waiter.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ Call = Callable[[dict[str, "TaskRun"]], object]
 
 
 def watch(ids: Collection[str], call: Call) -> None:
-    """Have ``call`` called with the rows of ``ids``, by id, once all of them are final.
+    """Arrange that ``call`` gets the rows of ``ids``, by id, once all of them are final, and return at once.
 
-    They may be final already. A transaction is no obstacle: nothing waits here.
+    It works within a transaction too.
     """
     alias = settings.DATABASE
     waiter = _CallbackWaiter(ids, call, alias)
     try:
         if listener.join(waiter, alias):
-            waiter.take(run_rows.ended(waiter.missing()))
+            waiter.take(run_rows.read_final_or_revoked(waiter.missing()))
             waiter.submit_if_done()
     except BaseException:
-        # The caller gets the error, and nobody else would ever remove the waiter.
+        # Only this function knows the waiter: nobody else would remove it.
         listener.leave(waiter, alias)
         raise
 
 
 class _CallbackWaiter(Waiter):
-    """A waiter without a waiting thread."""
+    """A waiter that makes a call when all rows have come; no thread waits."""
 
     __slots__ = ("_alias", "_call", "_once")
 
@@ -58,7 +58,7 @@ class _CallbackWaiter(Waiter):
         self._once = threading.Lock()
 
     def submit_if_done(self) -> None:
-        """Have the call made, once, if all rows have come. Several threads may call this."""
+        """Submit the call, once, if all rows have come. Several threads may call this."""
         if self.done() and self._once.acquire(blocking=False):
             # At the interpreter's end the call is not made any more.
             with suppress(RuntimeError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: The columns from which an exception is rebuilt.
 _COLUMNS = ("state", "result", "traceback", "content_type")
-#: From a chord's body to the member that failed first, at most so many failures are read.
+#: The most rows that are read from the body of a chord to the member that failed first: members may be chords.
 _MOST_CAUSES = 50
 
 
@@ -33,20 +33,20 @@ def exception(row: TaskRun) -> BaseException:
     The cause of a ``ChordError`` is the exception of the member that failed, read from its
     row. The cause of any other exception is the worker's traceback.
     """
-    found = last = _without_member(row)
+    found = last = _own_exception(row)
     for _ in range(_MOST_CAUSES):
         member = last.member_id if isinstance(last, ChordError) else None
         failed = backend.current().fetch((member,), _COLUMNS).get(member) if member else None
         if failed is None or failed.state not in states.PROPAGATE_STATES:
             break
-        last.__cause__ = last = _without_member(failed)
+        last.__cause__ = last = _own_exception(failed)
     return found
 
 
-def of_member(error: BaseException) -> BaseException:
-    """Return the exception of the member whose failure ``error``, the ``ChordError`` of a body, tells of.
+def member_error(error: BaseException) -> BaseException:
+    """Return the exception of the failed member, if ``error`` is the ``ChordError`` of a body.
 
-    Any other exception is returned as it is, as is a ``ChordError`` whose member has no row any more.
+    Other exceptions are returned unchanged, as is a ``ChordError`` whose member has no row any more.
     """
     while isinstance(error, ChordError) and error.member_id:
         if error.__cause__ is None or isinstance(error.__cause__, RemoteTraceback):
@@ -55,7 +55,7 @@ def of_member(error: BaseException) -> BaseException:
     return error
 
 
-def _without_member(row: TaskRun) -> BaseException:
+def _own_exception(row: TaskRun) -> BaseException:
     if row.content_type == values.ALTERED:
         return SignatureMismatch("The stored exception was altered, and TASKQ_SIGNING is on.")
     if row.result is None and row.state == states.REVOKED:

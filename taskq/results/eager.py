@@ -84,7 +84,7 @@ class EagerResult(AsyncResult[R]):
                 f"The task {self.id} has not run: it runs when the transaction commits, and never if the transaction "
                 "rolls back. Call get() after the block."
             )
-        return cast(R, self._ended(propagate, follow_parents, callback))
+        return cast(R, self._value_or_raise(propagate, follow_parents, callback))
 
     wait = get
 
@@ -164,25 +164,27 @@ class EagerResult(AsyncResult[R]):
     def revoke(self, terminate: bool = False, signal: str | int | None = None) -> None:
         """Do nothing: the task has run, or runs when the transaction commits."""
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _class_and_keywords(self) -> tuple[Any, ...]:
         return EagerResult, {"id": self.id, "value": self._result, "state": self._state, "traceback": self._tb}
 
-    def _sent(self) -> Any:
+    def _read_arguments(self) -> Any:
         return self._args, self._kwargs
 
-    def _ended(self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None) -> Any:
+    def _value_or_raise(
+        self, propagate: bool, follow_parents: bool, callback: Callable[[str, R], object] | None = None
+    ) -> Any:
         if propagate and self._state in states.PROPAGATE_STATES:
             error = self._result if isinstance(self._result, BaseException) else Exception(self._result)
-            raise decoding.of_member(error) if follow_parents else error
+            raise decoding.member_error(error) if follow_parents else error
         if callback is not None:
             callback(self.id, self._result)
         return self._result
 
-    def _known(self) -> str | None:
+    def _known_state(self) -> str | None:
         return self._state if self.exists() else None
 
-    def _keep(self, row: TaskRun | None) -> None:
+    def _keep_row(self, row: TaskRun | None) -> None:
         """Do nothing: no row is read."""
 
-    def _drop(self) -> None:
+    def _forget_row(self) -> None:
         """Do nothing: no row was read."""

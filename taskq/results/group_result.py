@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
 from taskq.records import result_tuple
 
-from . import backend, children, serialization
+from . import backend, serialization
+from .descendants import WithDescendants
 from .result_set import ResultSet
 
 if TYPE_CHECKING:
     from .async_result import AsyncResult
     from .base import ResultBase
-    from .graph import ResultGraph
 
 R = TypeVar("R")
 
 
-class GroupResult(ResultSet[R]):
+class GroupResult(WithDescendants, ResultSet[R]):
     """The results of the group ``id``, in the order of its members. ``parent`` is the result before it in a chain."""
 
     __slots__ = ("id", "parent")
@@ -83,37 +83,6 @@ class GroupResult(ResultSet[R]):
         """Do ``delete()``."""
         await sync_to_async(self.delete)()
 
-    # -- members and descendants: see ``children``
-
-    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[ResultBase | None, ResultBase]]:
-        """Yield this result, its members and their descendants as pairs ``(parent, result)``."""
-        return children.iterdeps(self, intermediate)
-
-    def collect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> Iterator[tuple[ResultBase, Any]]:
-        """Wait for the group and all descendants; yield each result with its value."""
-        return children.collect(self, intermediate, timeout, propagate)
-
-    def acollect(
-        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
-    ) -> AsyncIterator[tuple[ResultBase, Any]]:
-        """Do ``collect`` for ``async for``."""
-        return children.acollect(self, intermediate, timeout, propagate)
-
-    def build_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return the group and all descendants as a graph."""
-        return children.graph(self, intermediate)
-
-    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
-        """Return ``build_graph()``."""
-        return await sync_to_async(self.build_graph)(intermediate)
-
-    @property
-    def graph(self) -> ResultGraph:
-        """The group and all descendants as a graph; all of them have to have ended."""
-        return self.build_graph()
-
     # -- as plain data
 
     @classmethod
@@ -124,10 +93,10 @@ class GroupResult(ResultSet[R]):
     def _member_tuples(self, most_ancestors: int | None) -> list[Any]:
         return [result_tuple(result, most_ancestors) for result in self.results]
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _class_and_keywords(self) -> tuple[Any, ...]:
         return type(self), {"id": self.id, "results": self.results}
 
-    def _names(self) -> Sequence[str]:
+    def _own_id(self) -> Sequence[str]:
         return (self.id,)
 
     def __bool__(self) -> bool:

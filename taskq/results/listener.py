@@ -36,22 +36,22 @@ logger = get_logger("taskq.results")
 
 #: Seconds for which the thread and its connections are kept without waiters.
 LINGER = 5.0
-#: Seconds between two reads of all awaited rows, in case a notification was lost.
+#: The least seconds between two reads of all awaited rows, in case a notification was lost.
 SLOW_LOOK = 1.0
-#: The pause between them is at least so many times as long as the last of them has taken: a million rows take seconds.
-_TIMES = 10
+#: The least pause between these reads as a multiple of the duration of the last one: a million rows take seconds.
+_SLOW_LOOK_FACTOR = 10
 #: Seconds between attempts when the database can't be reached.
 RETRY = 0.5
-#: After how many failures in a row the waiters that ask for a look have to look themselves, and get the error.
+#: The number of failures in a row after which waiters that need a first look have to look themselves.
 _MOST_FAILURES = 4
 
 
 class Waiter:
     """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
 
-    ``needs_first_look`` is true until the listener has read the rows once for a waiter that has no connection;
-    ``first_look_failed`` says that the listener could not. ``patient_until`` is when the listener looks, once, whether
-    anybody reads the tasks' queues.
+    ``needs_first_look``: the waiter has no connection, and the listener has not read its rows yet.
+    ``first_look_failed``: the listener could not read them. ``patient_until`` is the monotonic time at which the
+    listener checks, once, that workers read the tasks' queues.
     """
 
     __slots__ = ("first_look_failed", "ids", "needs_first_look", "patient_until", "rows", "wake")
@@ -104,23 +104,25 @@ class StreamingWaiter(Waiter):
 
 
 class ResultListener:
-    """The thread, from its start to its end; after that a new ``ResultListener`` takes its place."""
+    """The thread. It runs once: after its end the next waiter starts a new ``ResultListener``."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self._lock = threading.Lock()
         self._waiting: dict[str, set[Waiter]] = {}
-        #: The ids of ``_waiting`` by the marks that notifications have in their place.
+        #: The ids of ``_waiting`` by their marks.
         self._marks: dict[str, str] = {}
-        #: The waiters for which this thread has to look.
+        #: The waiters that need a first look.
         self._asking: set[Waiter] = set()
         self._listening = False
         self._ended = False
+        #: The seconds that the last read took, and the last read of all awaited rows.
         self._cost = 0.0
         self._cost_of_all = 0.0
         self._failures = 0
         self._patience_looked_at = 0.0
         self._left_at = time.monotonic()
+        #: Objects that a child must not destroy after a fork: see ``_after_fork``.
         self._kept: list[Any] = []
         self.gone = threading.Event()
         self._reader, self._writer = os.pipe()
@@ -186,7 +188,6 @@ class ResultListener:
     # -- the thread
 
     def _run(self) -> None:
-        # After a fork the child must not close what the parent's thread has open: see ``_after_fork``.
         self._kept.append(connections[self.alias])
         try:
             while not self._try_to_stop():
@@ -232,28 +233,29 @@ class ResultListener:
             return AdaptiveListener(0.005, 0.25)
 
     def _throttle(self, looked_at: float) -> None:
-        """If every look reads all awaited ids, pause as long as the last look took.
+        """Pause as long as the last read took. Called before each read of all awaited rows.
 
-        So a wait for 10,000 tasks uses at most half of the database's time.
+        So polling for 10,000 tasks uses at most half of the time of the database.
         """
         if (left := looked_at + 2 * self._cost - time.monotonic()) > 0.001:
             time.sleep(min(left, SLOW_LOOK))
 
     def _look(self, ended: set[str] | None) -> None:
-        """Read the awaited rows with the marks ``ended``, ``None`` for all, and give them to their waiters.
+        """Read the rows of awaited tasks, and give those that are final to their waiters.
 
-        One read serves all waiters that ask for a look.
+        ``ended`` are the marks of the tasks to read, ``None`` for all tasks. The tasks of all waiters that need a first
+        look are read too.
         """
         with self._lock:
             asking = list(self._asking)
             if ended is None:
                 wanted = list(self._waiting)
             else:
-                named = {self._marks[its] for its in ended & self._marks.keys()}
+                named = {self._marks[found] for found in ended & self._marks.keys()}
                 wanted = list(named.union(*(waiter.ids & self._waiting.keys() for waiter in asking)))
         if wanted:
             began = time.monotonic()
-            found = run_rows.finished(wanted)
+            found = run_rows.read_final(wanted)
             connections[self.alias].queries_log.clear()  # with DEBUG they would pile up
             self._give(found)
             self._cost = time.monotonic() - began
@@ -264,10 +266,10 @@ class ResultListener:
             self._answer(asking)
 
     def _slow_look(self) -> float:
-        return max(SLOW_LOOK, _TIMES * self._cost_of_all)
+        return max(SLOW_LOOK, _SLOW_LOOK_FACTOR * self._cost_of_all)
 
     def _answer(self, asking: Collection[Waiter], *, failed: bool = False) -> None:
-        """Tell waiters that this thread has looked for them, or that it could not."""
+        """Tell waiters that their first look was made, or has ``failed``."""
         with self._lock:
             self._asking.difference_update(asking)
         for waiter in asking:
@@ -285,7 +287,7 @@ class ResultListener:
                 waiter.wake()
 
     def _tell_of_unread_queues(self) -> None:
-        """Have it logged if tasks that are awaited for long wait in queues from which nobody takes."""
+        """Log the queues without a worker in which tasks wait that were awaited for ``unread.PATIENCE`` seconds."""
         now = time.monotonic()
         if now - self._patience_looked_at < SLOW_LOOK:
             return
@@ -354,8 +356,8 @@ def is_alive(alias: str) -> bool:
 def join(waiter: Waiter, alias: str) -> bool:
     """Have the listener of ``alias`` give rows to ``waiter``; start a listener if there is none.
 
-    Returns true if it listens already: then the waiter has to look once itself. If not,
-    the listener looks as soon as it listens.
+    Returns true if it listens already: the waiter has to read its rows once. Otherwise the listener reads them as soon
+    as it listens.
     """
     with _lock:
         listener = _listeners.get(alias)

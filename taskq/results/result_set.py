@@ -92,7 +92,7 @@ class ResultSet(ResultBase, Generic[R]):
         """Do ``join`` from a coroutine. ``await results`` is the short form."""
         if disable_sync_subtasks:
             join_guard.refuse_in_task()
-        await bulk.await_(self.leaves(), timeout, until_failure=propagate)
+        await bulk.async_wait(self.leaves(), timeout, until_failure=propagate)
         return await sync_to_async(self._values)(propagate)
 
     aget = ajoin
@@ -140,7 +140,7 @@ class ResultSet(ResultBase, Generic[R]):
             join_guard.refuse_in_task()
         awaited: dict[str, list[AsyncResult[Any]]] = {}
         for leaf in self.leaves():
-            if leaf._awaited():
+            if leaf._is_awaited():
                 awaited.setdefault(leaf.id, []).append(leaf)
             elif not leaf.ignored:
                 yield leaf.id, _meta(leaf)
@@ -196,7 +196,7 @@ class ResultSet(ResultBase, Generic[R]):
     def completed_count(self) -> int:
         """Return how many results are successful; a group counts as one."""
         self._states()
-        return sum(all(leaf._known() == states.SUCCESS for leaf in result.leaves()) for result in self.results)
+        return sum(all(leaf._known_state() == states.SUCCESS for leaf in result.leaves()) for result in self.results)
 
     async def awaiting(self) -> bool:
         """Return ``waiting()``."""
@@ -262,10 +262,10 @@ class ResultSet(ResultBase, Generic[R]):
         """Return the results."""
         return self.results
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _class_and_keywords(self) -> tuple[Any, ...]:
         return type(self), {"results": self.results}
 
-    def _names(self) -> Sequence[str]:
+    def _own_id(self) -> Sequence[str]:
         return ()
 
     def _states(self) -> list[str]:
@@ -282,7 +282,7 @@ class ResultSet(ResultBase, Generic[R]):
 
 
 def _awaited(result: ResultBase) -> bool:
-    return any(leaf._awaited() for leaf in result.leaves())
+    return any(leaf._is_awaited() for leaf in result.leaves())
 
 
 def _meta(leaf: AsyncResult[Any]) -> dict[str, Any]:

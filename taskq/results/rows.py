@@ -34,8 +34,8 @@ COLUMNS = (
     "children",
     "finished_at",
 )
-#: Columns that have few values: the rows of a large group share them, and take half of the memory.
-_ALIKE = ("name", "state", "queue", "content_type", "worker")
+#: Columns whose values repeat. The rows of a large group share them, and take half of the memory.
+_REPEATING = ("name", "state", "queue", "content_type", "worker")
 #: Ids in one statement, if the database sets no lower limit.
 _CHUNK = 2000
 
@@ -66,13 +66,13 @@ def _revoked_early(ids: Collection[str]) -> dict[str, TaskRun]:
     }
 
 
-def ended(ids: Collection[str]) -> dict[str, TaskRun]:
-    """Return what ``finished`` does, and tasks that were revoked before they were sent."""
-    found = finished(ids)
+def read_final_or_revoked(ids: Collection[str]) -> dict[str, TaskRun]:
+    """Return the rows of ``read_final``, and new rows for tasks that were revoked before they were sent."""
+    found = read_final(ids)
     return found | _revoked_early([task_id for task_id in ids if task_id not in found])
 
 
-def finished(ids: Iterable[str]) -> dict[str, TaskRun]:
+def read_final(ids: Iterable[str]) -> dict[str, TaskRun]:
     """Return the rows of ``ids`` whose state is final, by task id."""
     return _fetch(ids, COLUMNS, state__in=tuple(states.READY_STATES))
 
@@ -88,7 +88,7 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
         rows = rows.only("task_id", *columns)
     step = _CHUNK if len(wanted) <= 500 else _step(settings.DATABASE)
     found = {
-        row.task_id: _shared(row)
+        row.task_id: _with_shared_texts(row)
         for start in range(0, len(wanted), step)
         for row in rows.filter(task_id__in=wanted[start : start + step])
     }
@@ -98,16 +98,16 @@ def _fetch(ids: Iterable[str], columns: Collection[str], **conditions: object) -
     return found
 
 
-def _shared(row: TaskRun) -> TaskRun:
-    read = vars(row)  # without columns that were not read
-    for column in _ALIKE:
+def _with_shared_texts(row: TaskRun) -> TaskRun:
+    read = vars(row)  # has only the columns that were read
+    for column in _REPEATING:
         if type(text := read.get(column)) is str:
             read[column] = intern(text)
     return row
 
 
 def _verify(row: TaskRun) -> None:
-    """Mark a value that is not as taskq has stored it: decoding the value raises ``SignatureMismatch``."""
+    """Give a value with a wrong seal the content type ``ALTERED``: decoding it raises ``SignatureMismatch``."""
     from taskq.store.sealed_values import opened_type
 
     try:

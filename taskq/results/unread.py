@@ -1,4 +1,4 @@
-"""Says in the log that an awaited task waits in a queue from which nobody takes, once a queue and process."""
+"""Warns in the log, once for each queue, that an awaited task waits in a queue that no worker reads."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from taskq.conf import database_broker_alias
 from taskq.log_escapes import get_logger
 from taskq.messages.protocol.options import is_storable
 
-#: The log in which a project looks first: this is about its workers, not about results.
+#: Not "taskq.results": the line is about the project's workers.
 logger = get_logger("taskq")
 
-#: Seconds that a task is awaited before somebody looks for the readers of its queue.
+#: Seconds for which a task is awaited before its queue is checked.
 PATIENCE = 5.0
 
 _told: set[tuple[str, str]] = set()
 
 
 def tell(task_ids: Collection[str]) -> None:
-    """Warn of the queues in which these tasks wait and from which no living worker takes."""
+    """Warn of the queues in which these tasks wait and that no living worker reads."""
     from taskq.store import readers
 
     alias = database_broker_alias()

@@ -1,4 +1,4 @@
-"""Waits until tasks have ended: listen, then look, then wait.
+"""Waits until tasks have ended: begins to listen, reads the rows once, then waits for the listener.
 
 ``backend.ResultBackend`` calls this. All waiters of a process share one ``ResultListener``
 a database (see ``listener``), which reads the rows of all awaited tasks in one query. This
@@ -46,7 +46,7 @@ def arrivals(
     """
     event = threading.Event()
     waiter = StreamingWaiter(ids, event.set)
-    # An interruption, be it Ctrl-C between two lines, must leave no waiter behind.
+    # Closing removes the waiter, also after an interruption between two lines.
     with closing(_steps(waiter, event, timeout, interval if tick else None)) as steps:
         for step in steps:
             if isinstance(step, _Pause):
@@ -93,7 +93,7 @@ def _steps(
     deadline = _deadline(timeout)
     first = _FirstLook(waiter, settings.DATABASE)
     yield first.choose
-    if first.is_now:
+    if first.before_joining:
         yield partial(_look, waiter)
         if rows := waiter.new_rows():
             yield rows
@@ -102,20 +102,20 @@ def _steps(
         yield partial(_refuse_in_transaction, first.alias)
     try:
         listening = listener.join(waiter, first.alias)
-        # A listener that is only starting looks for its waiters later; timeout=0 asks what is so now.
-        if not first.is_listeners and (listening or not first.is_now):
+        # A listener that is only starting reads the rows itself; but timeout=0 has to read them now.
+        if not first.by_listener and (listening or not first.before_joining):
             yield partial(_look, waiter)
         while True:
             event.clear()
-            # Before the first look there is no deadline: even timeout=0 is worth a look. This is read before the rows,
-            # which the listener writes before it clears the flag.
+            # The deadline counts after the first look only: timeout=0 means one look. The flag is read before the rows,
+            # because the listener gives rows first and then clears the flag.
             ends_at = None if waiter.needs_first_look else deadline
             if rows := waiter.new_rows():
                 yield rows
             if waiter.done():
                 return
             if waiter.first_look_failed:
-                # It has a connection from now on, or the caller gets the error.
+                # The listener could not look. This thread opens a connection and does, or its caller gets the error.
                 waiter.first_look_failed = False
                 yield partial(_look, waiter)
                 continue
@@ -125,25 +125,29 @@ def _steps(
 
 
 class _FirstLook:
-    """Who reads the rows first, and when: the waiter before it joins the listener or behind that, or the listener."""
+    """Chooses who reads the rows first.
+
+    ``by_listener``: the listener does, for a waiter whose thread has no connection: it need not open one.
+    ``before_joining``: the waiter does, before it joins the listener. Otherwise it does after it has joined.
+    """
 
     def __init__(self, waiter: Waiter, alias: str) -> None:
         self.alias = alias
-        self.is_now = self.is_listeners = False
+        self.before_joining = self.by_listener = False
         self._waiter = waiter
 
     def choose(self) -> None:
-        """Choose, on the thread whose connections count. A thread without a connection opens none."""
+        """Choose. Called on the thread that would use its connection."""
         connection = connections[self.alias]
-        self.is_listeners = self._waiter.needs_first_look = connection.connection is None
-        # One id alone is read once, after joining. Of many, those that have ended need not be joined for.
+        self.by_listener = self._waiter.needs_first_look = connection.connection is None
+        # A single id is read once only, after joining. Of many ids, those that have ended need not be joined for.
         later = len(self._waiter.ids) == 1 and listener.is_alive(self.alias) and not connection.in_atomic_block
-        self.is_now = not self.is_listeners and not later
+        self.before_joining = not self.by_listener and not later
 
 
 def _look(waiter: Waiter) -> None:
     """Read the missing rows once, in the caller's own transaction if it has one."""
-    waiter.take(run_rows.ended(waiter.missing()))
+    waiter.take(run_rows.read_final_or_revoked(waiter.missing()))
 
 
 def _refuse_in_transaction(alias: str) -> None:
@@ -165,7 +169,7 @@ def _refuse_in_transaction(alias: str) -> None:
 
 
 def _deadline(timeout: float | None) -> float | None:
-    """Return the end of the time by the monotonic clock, ``None`` for never."""
+    """Return the monotonic time at which ``timeout`` ends, ``None`` for never."""
     if timeout is None:
         return None
     if not isinstance(timeout, int | float) or timeout != timeout:

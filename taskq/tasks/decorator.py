@@ -164,7 +164,7 @@ def _define(function: Callable[..., Any], bind: bool, options: dict[str, Any]) -
 
 
 def _models(function: Callable[..., Any], bind: bool, options: dict[str, Any], name: str) -> Models | None:
-    """Take the options of ``pydantic=True`` out of ``options``; return the models of the function, or ``None``."""
+    """Remove pydantic's options from ``options``, and return the models of the function; ``None`` without them."""
     wanted = options.pop("pydantic", False)
     given = {option.removeprefix("pydantic_"): options.pop(option) for option in MODEL_OPTIONS if option in options}
     if not isinstance(wanted, bool):

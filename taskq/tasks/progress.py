@@ -21,8 +21,8 @@ _LONGEST = 50
 #: The type of an event, and its fields as JSON, in characters at most.
 _KIND = re.compile(r"[a-z0-9_]+(-[a-z0-9_]+)+", re.ASCII | re.IGNORECASE)
 _LONGEST_KIND, _MOST_FIELDS = 100, 65_536
-#: Fields that the worker writes.
-_STAMPED = frozenset({"type", "uuid", "timestamp", "clock", "hostname", "pid", "utcoffset"})
+#: Fields that the worker writes, and no caller.
+_WORKERS_FIELDS = frozenset({"type", "uuid", "timestamp", "clock", "hostname", "pid", "utcoffset"})
 
 
 def update(task: TaskDefinition, task_id: str | None, state: str | None, meta: Any) -> None:
@@ -49,7 +49,7 @@ def send_event(task: TaskDefinition, kind: str, fields: Mapping[str, Any]) -> No
         raise ValueError(
             f"send_event(): a type is two words or more with hyphens, such as 'task-progress', not {kind!r:.100}."
         )
-    own = {name: value for name, value in fields.items() if name not in _STAMPED}
+    own = {name: value for name, value in fields.items() if name not in _WORKERS_FIELDS}
     text, _ = values.encode(own, "json", what="the fields of send_event()")
     if len(text) > _MOST_FIELDS:
         raise ValueError(f"send_event(): the fields have {len(text):,} characters as JSON, {_MOST_FIELDS:,} at most.")
@@ -58,7 +58,7 @@ def send_event(task: TaskDefinition, kind: str, fields: Mapping[str, Any]) -> No
 
 
 def _run_of(task: TaskDefinition, task_id: str | None, called: str) -> Context:
-    """Return the context of ``task_id``, by default of the run of ``task`` in this thread, or of its only run."""
+    """Return the context of the run ``task_id``; without an id that of ``task`` in this thread, or of its only run."""
     here = innermost_of(task)
     if task_id is None:
         return here or _only_run_of(task, called)
@@ -74,7 +74,7 @@ def _run_of(task: TaskDefinition, task_id: str | None, called: str) -> Context:
 
 
 def _only_run_of(task: TaskDefinition, called: str) -> Context:
-    """Return the only run of ``task``, for a thread that the task has started: it knows nothing of the run."""
+    """Return the only run of ``task``, for a thread that the task has started and that has no context."""
     found = [context for context in runs().values() if context.definition is task]
     if len(found) != 1:
         why = "does not run here" if not found else f"runs {len(found)} times in this process"

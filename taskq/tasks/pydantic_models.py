@@ -23,7 +23,9 @@ _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_O
 
 
 class Models:
-    """The models in the signature of one task's function. Annotations are read on first use: classes may come later.
+    """The models in the signature of one task's function.
+
+    Annotations are read on first use, because a class may be defined below the function.
 
     Args:
         function: the function.
@@ -87,7 +89,7 @@ class Models:
         bound = self._signature.bind(*args, **kwargs)
         for name, value in bound.arguments.items():
             if (model := self._model(name, value)) is not None:
-                validated = self._validated_unseen if name in self.sensitive else self._validated
+                validated = self._validated_without_input if name in self.sensitive else self._validated
                 bound.arguments[name] = validated(model, value)
         return bound
 
@@ -103,13 +105,13 @@ class Models:
     def dumped(
         self, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
     ) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
-        """Return the arguments of a call with models as data, if the function gets equal models from that data."""
+        """Return the arguments of a call with models as data. A model that would change on the way stays as it is."""
         given, named = args or (), kwargs or {}
         if not self._any_model(given) and not self._any_model(named.values()):
             return args, kwargs
         try:
             self._own.bind(*given, **named)
-        except TypeError:  # the run tells of that, or typing=True does
+        except TypeError:  # wrong arguments: an error of the run, or of the call with typing=True
             return args, kwargs
         names = self._positional
         positional = [self._dumped(names[i], v) if i < len(names) else v for i, v in enumerate(given)]
@@ -125,7 +127,7 @@ class Models:
             return value
         if (model := self._model(name, value)) is None:
             return value
-        # Validators and serializers are user code, and some work in a worker only: the encoder refuses the model then.
+        # Validators and serializers are user code, which may raise here. The encoder then refuses the model.
         try:
             data = value.model_dump(**self._dump_kwargs)
             return data if self._validated(model, data) == value else value
@@ -150,7 +152,7 @@ class Models:
     def _validated(self, model: type[Any], value: Any) -> Any:
         return model.model_validate(value, strict=self._strict, context=self._context)
 
-    def _validated_unseen(self, model: type[Any], value: Any) -> Any:
+    def _validated_without_input(self, model: type[Any], value: Any) -> Any:
         """Do ``_validated``; the text of the error has no part of ``value``."""
         try:
             return self._validated(model, value)
@@ -160,7 +162,7 @@ class Models:
 
 
 def _resolved(name: str, raw: Any, names: dict[str, Any]) -> Any:
-    """Return the type of an annotation that may be text; a name that exists for type checkers only stays text."""
+    """Return the type of an annotation, which may be text. It stays text if a name in it is for type checkers only."""
     try:
         return typing.get_type_hints(types.SimpleNamespace(__annotations__={name: raw}), names)[name]
     except Exception:

@@ -69,7 +69,8 @@ def retry(
 
 
 def _cause(exc: BaseException | None) -> BaseException | None:
-    """Return ``exc``, else the exception that is being handled. An exception may be false in a condition."""
+    """Return ``exc``, or without it the exception that is being handled."""
+    # An exception may be false in a condition.
     return sys.exception() if exc is None else exc
 
 
@@ -83,7 +84,7 @@ def _raise(error: BaseException) -> None:
 
 def _exceeded(task: Task[..., Any], request: Context) -> BaseException:
     shown = f"args:{request.argsrepr} kwargs:{request.kwargsrepr}"
-    if masked := _shown(task, request.args or (), request.kwargs or {}):
+    if masked := _masked(task, request.args or (), request.kwargs or {}):
         shown = f"args:{reprs.args_repr(list(masked[0]))} kwargs:{reprs.kwargs_repr(masked[1])}"
     return task.MaxRetriesExceededError(
         f"Can't retry {task.name}[{request.id}] {shown}", task_args=request.args, task_kwargs=request.kwargs
@@ -107,29 +108,32 @@ def _next_try(
         changes.pop("exchange_type", None)
         changes.update(queue=route.queue, exchange=route.exchange, routing_key=route.routing_key)
     if args is not None or kwargs is not None:
-        args, kwargs = _completed(task, request, args, kwargs)
+        args, kwargs = _without_doubles(task, request, args, kwargs)
         if task.dump_arguments is not None:
             args, kwargs = task.dump_arguments(args, kwargs)
-        shown = _shown(task, *_whole(request, args, kwargs))
+        shown = _masked(task, *_all_arguments(request, args, kwargs))
         changes.update(args=args, kwargs=kwargs, shown=shown, positions=task.positions)
     changes.update(countdown=countdown, eta=None if countdown is not None else eta)
     return protocol.retry_envelope(request.received, **changes)
 
 
-def _shown(task: Task[..., Any], args: Any, kwargs: Any) -> Any:
+def _masked(task: Task[..., Any], args: Any, kwargs: Any) -> Any:
+    """Return the arguments with sensitive values masked, ``None`` if there are none."""
     return masking.shown(task.name, args, kwargs) if tasks.guarded or task.sensitive else None
 
 
-def _whole(request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
+def _all_arguments(request: Context, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return the arguments of the next try: those of this try where there are no new ones."""
     return request.args or () if args is None else args, request.kwargs or {} if kwargs is None else kwargs
 
 
-def _completed(
+def _without_doubles(
     task: Task[..., Any], request: Context, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
 ) -> tuple[Sequence[Any] | None, Mapping[str, Any] | None]:
-    """Return the arguments of the next try: those of this one stay, unless a parameter gets its value in the other way.
+    """Return the new arguments, so that no parameter has both a new value and its old one in the other form.
 
-    So ``retry(args=(1,))`` replaces ``x=0``, and ``retry(kwargs={"x": 1})`` a positional ``x``.
+    ``retry(args=(1,))`` removes the old ``x=0``, and ``retry(kwargs={"x": 1})`` puts the new value in the place of the
+    old positional ``x``.
     """
     parameters = task.call_signature.parameters
     either = {name: i for name, i in task.positions.items() if parameters[name].kind is Parameter.POSITIONAL_OR_KEYWORD}
@@ -156,7 +160,7 @@ def should_autoretry(task: Task[..., Any], error: BaseException) -> bool:
 def autoretry(task: Task[..., Any], error: BaseException) -> Retry | None:
     """Retry the task after ``error``; ``None`` if no retries are left.
 
-    What the task itself has said to ``retry()`` in this run counts: its limit, and the next try that it has planned.
+    If the task has called ``retry()`` in this run, its ``max_retries`` counts, and a retry that it has planned is kept.
     """
     request = task.request
     if request.pending_retry is not None:

@@ -1,6 +1,6 @@
-"""Validates the options of a task, by a table, when ``register`` gets its definition.
+"""Validates the options of a task when it is registered, by the table ``OPTIONS``.
 
-A wrong value is then an error in ``tasks.py``, not in a worker, and sending and running check nothing.
+So a wrong value is an error when ``tasks.py`` is imported, and sending and running need no checks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _refuse(value: Any) -> Any:
 
 
 def _instance(words: str, *classes: type, others: Callable[[Any], Any] = _refuse) -> Kind[Any]:
-    """Return the kind for instances of ``classes`` and for values that ``others`` converts."""
+    """Return the kind of values that are instances of ``classes``, or that ``others`` converts."""
     return Kind(words, lambda value: value if isinstance(value, classes) else others(value))
 
 

@@ -79,7 +79,7 @@ def test_thread_hears_that_the_database_can_not_be_read(alias: str, monkeypatch:
         raise DatabaseError("away")
 
     monkeypatch.setattr(listener, "RETRY", 0.01)
-    monkeypatch.setattr(rows, "finished", fail)
+    monkeypatch.setattr(rows, "read_final", fail)
     failed: list[BaseException] = []
 
     def get() -> None:

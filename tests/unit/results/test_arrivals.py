@@ -59,8 +59,8 @@ def test_failed_member_ends_the_wait_for_the_group() -> None:
 def test_look_at_many_members_is_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = [f"t{number}" for number in range(300)]
     looks: list[int] = []
-    finished = rows.finished
-    monkeypatch.setattr(rows, "finished", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
+    finished = rows.read_final
+    monkeypatch.setattr(rows, "read_final", lambda wanted, *rest: looks.append(len(wanted)) or finished(wanted, *rest))
     got: list[int] = []
     thread = in_thread(lambda: got.extend(of(*ids).get(timeout=60)))
     wait_until(waited_for)
@@ -245,14 +245,14 @@ def test_listener_pauses_for_as_long_as_its_last_query_took(monkeypatch: pytest.
 def test_watch_whose_first_look_fails_leaves_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
     wait_until(lambda: any(watch._listening for watch in result_listeners()))
-    finished = rows.finished
+    finished = rows.read_final
 
     def failing(ids: Any) -> Any:
         if threading.current_thread() is threading.main_thread():
             raise OperationalError("gone")
         return finished(ids)
 
-    monkeypatch.setattr(rows, "finished", failing)
+    monkeypatch.setattr(rows, "read_final", failing)
     with pytest.raises(OperationalError):
         callbacks.watch(["b"], lambda rows: None)
     assert waited_for() == 1

@@ -30,7 +30,7 @@ def test_result_whose_notification_is_lost_is_found_by_the_slow_look(monkeypatch
 
 def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(listener, "RETRY", 0.01)
-    finished = rows.finished
+    finished = rows.read_final
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
@@ -39,7 +39,7 @@ def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplo
             raise OperationalError("server closed the connection")
         return finished(ids)
 
-    monkeypatch.setattr(rows, "finished", failing)
+    monkeypatch.setattr(rows, "read_final", failing)
     ended = get_in_thread()
     wait_until(waited_for)
     put("a")
@@ -50,7 +50,7 @@ def test_wait_outlasts_errors_of_database(monkeypatch: pytest.MonkeyPatch, caplo
 
 def test_error_on_closing_a_broken_connection_ends_no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "RETRY", 0.01)
-    finished = rows.finished
+    finished = rows.read_final
     failures: list[int] = []
 
     def failing(ids: Any) -> Any:
@@ -65,7 +65,7 @@ def test_error_on_closing_a_broken_connection_ends_no_wait(monkeypatch: pytest.M
         failures.append(2)
         raise InterfaceError("connection already closed")
 
-    monkeypatch.setattr(rows, "finished", failing)
+    monkeypatch.setattr(rows, "read_final", failing)
     ended = get_in_thread()
     wait_until(lambda: 2 in failures)
     put("a")

@@ -111,14 +111,14 @@ def test_finished_task_is_read_while_the_listener_is_only_starting(monkeypatch: 
 
 def test_waiting_threads_share_one_listener_thread_and_its_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     looks: list[int] = []
-    finished = rows.finished
+    finished = rows.read_final
 
     def counted(ids: Any) -> Any:
         if threading.current_thread() in listener_threads():
             looks.append(len(ids))
         return finished(ids)
 
-    monkeypatch.setattr(rows, "finished", counted)
+    monkeypatch.setattr(rows, "read_final", counted)
     got: list[int] = []
     ids = [f"t{n}" for n in range(20)]
     threads = [in_thread(lambda i=i: got.append(AsyncResult[int](i).get(timeout=60))) for i in ids]  # type: ignore[misc]
@@ -222,7 +222,7 @@ def test_waiting_in_a_transaction_is_an_error_while_another_thread_listens() -> 
 def test_query_log_of_debug_mode_does_not_grow(settings: Any) -> None:
     settings.DEBUG = True
     logs: list[Any] = []
-    finished = rows.finished
+    finished = rows.read_final
 
     def noting(ids: Any) -> Any:
         if threading.current_thread() in listener_threads():
@@ -230,7 +230,7 @@ def test_query_log_of_debug_mode_does_not_grow(settings: Any) -> None:
         return finished(ids)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "finished", noting)
+        patch.setattr(rows, "read_final", noting)
         thread = in_thread(lambda: AsyncResult[int]("a").get(timeout=60))
         wait_until(lambda: logs, what="the listener to look")
         put("a")
@@ -244,7 +244,7 @@ def test_all_rows_are_read_the_more_seldom_the_longer_it_takes(monkeypatch: pyte
     for seconds, pause in ((0.01, listener.SLOW_LOOK), (5.0, 50.0)):
         clock = iter([0.0, seconds])
         with monkeypatch.context() as patched:
-            patched.setattr(listener, "run_rows", SimpleNamespace(finished=lambda ids: {}))
+            patched.setattr(listener, "run_rows", SimpleNamespace(read_final=lambda ids: {}))
             patched.setattr(listener, "time", SimpleNamespace(monotonic=lambda clock=clock: next(clock)))
             watch._look(None)
         assert watch._slow_look() == pause

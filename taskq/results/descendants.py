@@ -1,6 +1,6 @@
-"""The descendants of a task: the tasks that it sent, the tasks that those sent, and so on.
+"""The descendants of a task or group: the tasks that it sent, the tasks that these sent, and so on.
 
-``AsyncResult`` and ``GroupResult`` call this. Each generation is read in one query.
+``WithDescendants`` are the methods of ``AsyncResult`` and ``GroupResult``. Each generation is read in one query.
 """
 
 from __future__ import annotations
@@ -14,21 +14,62 @@ from asgiref.sync import sync_to_async
 from taskq.exceptions import IncompleteStream
 
 from . import bulk, join_guard
+from .base import ResultBase
 from .graph import ResultGraph
 
 if TYPE_CHECKING:
     from .async_result import AsyncResult
-    from .base import ResultBase
 
     Pair = tuple[ResultBase | None, ResultBase]
 
 
-def iterdeps(result: ResultBase, intermediate: bool = False) -> Iterator[Pair]:
-    """Yield pairs ``(parent, result)``: first ``(None, result)``, then all descendants.
+class WithDescendants(ResultBase):
+    """A result with an id, and with the tasks that its tasks sent."""
 
-    Does not wait. A task that has not ended has no children yet: ``IncompleteStream`` is
-    raised after its result was yielded, unless ``intermediate`` is true.
-    """
+    __slots__ = ()
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[Pair]:
+        """Yield pairs ``(parent, result)``: first ``(None, self)``, then all members and descendants.
+
+        Does not wait. A task that has not ended has no children yet: ``IncompleteStream`` is
+        raised after its result was yielded, unless ``intermediate`` is true.
+        """
+        return _pairs(self, intermediate)
+
+    def collect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> Iterator[tuple[ResultBase, Any]]:
+        """Wait for this result and all its descendants, and yield each result once with its value.
+
+        ``timeout`` is in seconds, for all together. With ``intermediate`` it does not wait, and
+        the value of a task that has not ended is ``None``.
+        """
+        return _collect(self, intermediate, timeout, propagate)
+
+    def acollect(
+        self, intermediate: bool = False, *, timeout: float | None = None, propagate: bool = True
+    ) -> AsyncIterator[tuple[ResultBase, Any]]:
+        """Do ``collect`` for ``async for``."""
+        return _acollect(self, intermediate, timeout, propagate)
+
+    def build_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return this result and all its descendants as a graph. Raises as ``iterdeps`` does."""
+        drawn = ResultGraph()
+        for parent, node in self.iterdeps(intermediate):
+            drawn.add(parent, node)
+        return drawn
+
+    async def abuild_graph(self, intermediate: bool = False) -> ResultGraph:
+        """Return ``build_graph()``."""
+        return await sync_to_async(self.build_graph)(intermediate)
+
+    @property
+    def graph(self) -> ResultGraph:
+        """This result and all its descendants as a graph; all of them have to have ended."""
+        return self.build_graph()
+
+
+def _pairs(result: ResultBase, intermediate: bool) -> Iterator[Pair]:
     generation: list[Pair] = [(None, result)]
     seen: set[str] = set()
     while generation:
@@ -44,14 +85,9 @@ def iterdeps(result: ResultBase, intermediate: bool = False) -> Iterator[Pair]:
         generation = next_generation
 
 
-def collect(
+def _collect(
     result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
 ) -> Iterator[tuple[ResultBase, Any]]:
-    """Wait for ``result`` and all its descendants, and yield each result once with its value.
-
-    ``timeout`` is in seconds, for all together. With ``intermediate`` it does not wait, and
-    the value of a task that has not ended is ``None``.
-    """
     join_guard.refuse_in_task()
     deadline = None if timeout is None else time.monotonic() + timeout
     seen: set[str] = set()
@@ -67,10 +103,9 @@ def collect(
         generation = _next(generation, seen)
 
 
-async def acollect(
+async def _acollect(
     result: ResultBase, intermediate: bool, timeout: float | None, propagate: bool
 ) -> AsyncIterator[tuple[ResultBase, Any]]:
-    """Do ``collect`` from a coroutine."""
     join_guard.refuse_in_task()
     deadline = None if timeout is None else time.monotonic() + timeout
     seen: set[str] = set()
@@ -80,18 +115,10 @@ async def acollect(
         if intermediate:
             await sync_to_async(bulk.refresh)(leaves)
         else:
-            await bulk.await_(leaves, _left(deadline))
+            await bulk.async_wait(leaves, _left(deadline))
         for node in generation:
             yield node, await sync_to_async(_value)(node, propagate)
         generation = _next(generation, seen)
-
-
-def graph(result: ResultBase, intermediate: bool = False) -> ResultGraph:
-    """Return ``result`` and all its descendants as a graph. Raises as ``iterdeps`` does."""
-    drawn = ResultGraph()
-    for parent, node in iterdeps(result, intermediate):
-        drawn.add(parent, node)
-    return drawn
 
 
 def _next(generation: list[ResultBase], seen: set[str]) -> list[ResultBase]:
@@ -111,7 +138,7 @@ def _leaves(nodes: Iterable[ResultBase]) -> list[AsyncResult[Any]]:
 
 
 def _ended(node: ResultBase) -> bool:
-    return not any(leaf._awaited() for leaf in node.leaves())
+    return not any(leaf._is_awaited() for leaf in node.leaves())
 
 
 def _value(node: ResultBase, propagate: bool) -> Any:

@@ -118,3 +118,41 @@ def test_what_was_revoked_before_does_not_wait_again(alias: str) -> None:
     assert (state_of(alias, "a"), state_of(alias, "b")) == (states.FAILURE, states.REVOKED)
     mend_and_retry(alias, "a")
     assert (state_of(alias, "a"), state_of(alias, "b")) == (states.SUCCESS, states.REVOKED)
+
+
+def test_of_all_workflows_those_of_the_failed_tasks_asked_for_are_found(alias: str) -> None:
+    for key in "ab":
+        (a(key=key) | plus).apply_async()
+    work(alias)
+    assert failed_in_workflow(alias) == ["a"]
+    assert retry_workflow.kept_among(["a"], alias) == {"a"}
+
+
+def test_last_task_of_a_workflow_is_not_found_if_it_has_not_failed(alias: str) -> None:
+    (two | a(fragile.s("a"))).apply_async()
+    work(alias)
+    TaskRun.objects.using(alias).filter(task_id="a").update(state=states.SUCCESS)
+    assert failed_in_workflow(alias) == []
+
+
+def test_task_that_has_not_failed_is_not_found_by_its_kept_message(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    runs = TaskRun.objects.using(alias).filter(task_id="a")
+    KeptMessage.objects.using(alias).update(created_at=runs.get().created_at)
+    assert retry_workflow.kept_among(["a"], alias) == {"a"}
+    for state, reason in {states.STARTED: "unfinished", states.SUCCESS: "succeeded"}.items():
+        runs.update(state=state)
+        assert retry_workflow.kept_among(["a"], alias) == set()
+        with pytest.raises(CannotRetry) as caught:
+            retry_one("a", alias=alias)
+        assert caught.value.reason == reason
+
+
+def test_retried_member_has_no_mark_of_a_revocation(alias: str) -> None:
+    result = chord([a(), a(key="b")], same.s())()
+    work(alias)
+    Node.objects.using(alias).filter(task_id="a").update(revoked=True, state=states.FAILURE)
+    mend_and_retry(alias, "a")
+    mend_and_retry(alias, "b")
+    assert result.get() == [[2, 2]]

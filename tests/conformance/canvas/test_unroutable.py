@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from taskq import chain, chord, group, states
+from taskq import AsyncResult, chain, chord, group, states
 from taskq.canvas.signature import Signature
 from taskq.models import Group, Message, Node, TaskRun
 from taskq.store import workers
@@ -108,3 +108,18 @@ def test_unroutable_replacement_or_added_member_fails_the_body(alias: str, make:
     result = chord([first, same.s(1)], same.s()).delay()
     end_all(alias)
     assert result.failed()
+
+
+def test_errback_of_a_task_whose_next_link_is_unroutable_is_called(alias: str) -> None:
+    first = same.s(0).on_error(same.si("told").set(task_id="errback"))
+    result = chain(first, same.s().set(**EXCHANGE)).delay()
+    end_all(alias)
+    assert result.failed()
+    assert AsyncResult("errback").result == ["told"]
+
+
+def test_unroutable_errback_without_a_node_leaves_no_run(alias: str) -> None:
+    failed = boom.s().on_error(same.si(1).set(task_id="errback", **EXCHANGE)).delay()
+    end_all(alias)
+    assert failed.failed()
+    assert [*TaskRun.objects.using(alias).values_list("task_id", flat=True)] == [failed.id]

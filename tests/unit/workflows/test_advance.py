@@ -8,7 +8,7 @@ import pytest
 
 from taskq import states
 from taskq.messages.protocol import RawMessage
-from taskq.records import Envelope, FollowUps, NewGroup, NewNode, Settlement, Unreachable
+from taskq.records import LOOK_UP_IN_ROWS, Envelope, FollowUps, NewGroup, NewNode, Settlement, Unreachable
 from taskq.workflows.advance import advance
 from taskq.workflows.memory import MemoryWorkflows, Runs
 
@@ -102,3 +102,19 @@ def test_dependent_that_had_ended_does_not_count_again(store: Store) -> None:
     for task_id in ("a", "c"):
         advance(store, [Settlement(1, task_id, states.FAILURE, result="{}", follow_ups=dependent)])
     assert store.counts(["h"]) == [("h", 1, True)]
+
+
+def test_dependents_that_a_message_names_fail_though_no_row_has_them(store: Store) -> None:
+    """Of another producer's chain there are no nodes, and the row with its rest may be gone."""
+    dependents = [Unreachable("b"), LOOK_UP_IN_ROWS]
+    failed = Settlement(1, "a", states.FAILURE, result="{}", follow_ups=FollowUps(unreachable=dependents))
+    assert advance(store, [failed]) == ["a", "b"]
+
+
+def test_group_that_is_sent_again_has_the_size_of_the_new_one(store: Store) -> None:
+    store.insert([NewGroup("g", 1, None, "root")], ())
+    advance(store, [end("m", state=states.SUCCESS)])
+    again = FollowUps(groups=[NewGroup("g", 2, "{}", "root")])
+    advance(store, [Settlement(1, "a", states.SUCCESS, follow_ups=again)])
+    assert store.counts(["g"]) == [("g", 2, False)]
+    assert [body.body for body in store.bodies(["g"])] == ["{}"]

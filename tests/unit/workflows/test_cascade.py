@@ -52,6 +52,10 @@ def test_cascade_of_a_revocation_by_ids_named_and_sent(
     assert cascade(places, set(wanted), set(sent)) == set(reached)
 
 
+def test_no_task_is_in_the_group_without_an_id_or_waits_for_it() -> None:
+    assert cascade(CHORD, {""}, set()) == set()
+
+
 def test_cascade_in_a_long_chain_needs_no_deep_stack() -> None:
     places = [NodePosition(str(n), "", str(n - 1) if n else "") for n in range(5000)]
     assert len(cascade(places, {"4999"}, {"0"})) == 5000

@@ -124,9 +124,23 @@ def test_member_added_to_a_chord_counts_by_its_last_task(request_: Context) -> N
     assert [json.loads(row.body or "")["task"] for row in plan_added(group(a, b), request_, as_it_is).groups] == [
         "celery.accumulate"
     ]
-    request_.embed = {}
-    with pytest.raises(ValueError, match="in none"):
-        plan_added(a, request_, as_it_is)
+
+
+def test_nothing_is_added_to_a_chord_by_a_task_that_does_not_count_in_one(request_: Context) -> None:
+    embed, message = request_.embed, dict(request_.message)
+    for request_.embed, request_.message in (
+        ({}, message),
+        (embed, {}),
+        (embed, {"group": "g"}),  # the body of a chord has its group without a position
+    ):
+        with pytest.raises(ValueError, match="in none"):
+            plan_added(a, request_, as_it_is)
+
+
+def test_replacement_of_a_body_is_in_no_group(request_: Context) -> None:
+    request_.message, request_.embed = {"group": "g"}, {}
+    (sent,) = messages(plan_replacement(a, request_, as_it_is))
+    assert sent.headers["group"] is None
 
 
 # -- after a task ------------------------------------------------------------------------------------------------

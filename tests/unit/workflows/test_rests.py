@@ -138,3 +138,35 @@ def test_what_travels_grows_with_the_length_of_a_chain() -> None:
         return sum(sizes) / length
 
     assert per_step(400) < 1.2 * per_step(100)
+
+
+def foreign(task_id: str, **changes: Any) -> dict[str, Any]:
+    return {"task": "shop.add", "args": [], "kwargs": {}, "options": {"task_id": task_id}, **changes}
+
+
+def cut(*others: dict[str, Any]) -> tuple[list[Any], list[str]]:
+    """Return what travels of a chain of another producer, and the keys of the rows."""
+    keys: list[str] = []
+    travels = rests.cut([*others, *(foreign(f"s{n}") for n in range(30))], lambda key, text: keys.append(key))
+    return [*travels], keys
+
+
+def test_long_chain_of_single_tasks_of_another_producer_is_cut() -> None:
+    travels, keys = cut()
+    assert len(travels) == rests.MOST_STEPS + 1
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"task": "shop.add", "options": {"task_id": "x"}},
+        foreign("x", options={}),
+        foreign("x", task="celery.group", subtask_type="group", kwargs={"tasks": []}),
+        rests.reference("rest:x"),
+    ],
+    ids=["incomplete", "without an id", "group", "reference"],
+)
+def test_long_chain_of_another_producer_with_another_step_travels_whole(other: dict[str, Any]) -> None:
+    travels, keys = cut(other)
+    assert (len(travels), keys) == (31, [])

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.test import override_settings
 
 from taskq import chain, chord, control, states
 from taskq.calls import never_again
@@ -195,3 +196,12 @@ def test_retried_body_is_no_member_of_its_own_header(alias: str) -> None:
     mend_and_retry(alias, "a")
     assert result.get() == [[2, 2]]
     assert Group.objects.using(alias).get().remaining == 0
+
+
+def test_chain_whose_rest_was_altered_does_not_wait_again(alias: str) -> None:
+    with override_settings(TASKQ_SIGNING=True):
+        chain(a(), *(plus.clone() for _ in range(30))).apply_async()
+        work(alias)
+        Group.objects.using(alias).update(body="[]")
+        with pytest.raises(CannotRetry, match="The rest of the chain of a was not kept"):
+            retry_one("a", alias=alias)

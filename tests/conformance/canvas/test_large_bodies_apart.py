@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from taskq import AsyncResult, chord, group, states
+from taskq import AsyncResult, chain, chord, group, states
 from taskq.calls.registry import tasks
 from taskq.exceptions import CannotRetry, ChordError
 from taskq.models import Group, KeptMessage, Message, Node, ScheduledMessage, TaskRun
@@ -21,7 +21,7 @@ from taskq.store.settle import settle
 from taskq.worker.loop import settlements
 from taskq.worker.loop.request import Limits, read
 from taskq.workflows import large_bodies
-from tests.support.jobs.flows import add, fragile, mended, same, total
+from tests.support.jobs.flows import add, becomes, fragile, mended, same, total
 from tests.support.retention import expire, expire_workflows
 from tests.support.stores import on_every_store
 from tests.support.worker_here import WorkerHere
@@ -99,6 +99,45 @@ def test_failed_body_with_sensitive_arguments_is_cleared_where_no_queue_is_known
     settle(worker.token, [replace(end, queue="") for end in worker.run(worker.take())], alias)
     assert isinstance(result.get(timeout=1, propagate=False), ChordError)
     assert Group.objects.using(alias).get().body is None
+
+
+def test_body_is_kept_for_a_retry_where_no_queue_is_known(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mended.clear()
+    monkeypatch.setattr("taskq.store.workflow_rows.DatabaseWorkflows.queue_of", lambda *_: "")
+    result = chord([fragile.s(2, "a").set(task_id="a")], same.s()).delay()
+    worker = WorkerHere(alias)
+    settle(worker.token, [replace(end, queue="") for end in worker.run(worker.take())], alias)
+    assert AsyncResult(result.id).state == states.FAILURE
+    mended.add("a")
+    retry_one("a", alias=alias)
+    worker.work()
+    mended.clear()
+    assert AsyncResult(result.id).get(timeout=1) == [[2]]
+
+
+def test_body_is_sent_by_the_default_queue_where_no_other_is_known(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskq.store.workflow_rows.DatabaseWorkflows.queue_of", lambda *_: "")
+    result = chord([add.s(1, 1)], total.s()).delay()
+    worker = WorkerHere(alias)
+    settle(worker.token, [replace(end, queue="") for end in worker.run(worker.take())], alias)
+    assert sent(alias).get().queue == "taskq"
+    worker.work()
+    assert result.get(timeout=1) == 2
+
+
+def test_rest_of_the_chain_behind_a_body_is_kept_for_a_retry(alias: str) -> None:
+    """The body of a replacement carries the chain of the replaced task."""
+    mended.clear()
+    header = [fragile.s(2, "a").set(task_id="a"), add.s(1, 1)]
+    result = chain(becomes.s(chord(header, total.s())), *(add.s(1) for _ in range(50))).delay()
+    worker = WorkerHere(alias)
+    worker.work()
+    assert AsyncResult(result.id).state == states.FAILURE
+    mended.add("a")
+    retry_one("a", alias=alias)
+    worker.work()
+    mended.clear()
+    assert AsyncResult(result.id).get(timeout=1) == 54
 
 
 def test_member_is_not_retried_while_the_task_for_the_body_is_in_the_schedule(alias: str) -> None:

@@ -92,6 +92,22 @@ def test_dependents_of_a_task_that_never_ran_fail_in_parts(alias: str, monkeypat
     assert not Group.objects.using(alias).filter(body__isnull=False).exists()
 
 
+def test_chord_is_an_errback_of_a_task_whose_dependents_fail_in_parts(
+    alias: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MOST_DEPENDENTS", 1)
+    monkeypatch.setattr(parts, "_DEPENDENTS", 1)
+    errback = chord([same.si(1), same.si(2)], same.s())
+    result = errback.freeze()
+    unknown = Signature("no.such.task").on_error(errback)
+    for number in range(3):
+        unknown.link(same.si(number).set(task_id=f"after-{number}"))
+    unknown.delay()
+    WorkerHere(alias).work()
+    assert result.get(timeout=1) == [[[1], [2]]]
+    assert TaskRun.objects.using(alias).filter(task_id__startswith="after-", state="FAILURE").count() == 3
+
+
 @pytest.mark.parametrize("follower", ["callbacks", "errbacks"])
 def test_the_copies_of_a_value_for_many_followers_have_a_bound(
     alias: str, settings: Any, monkeypatch: pytest.MonkeyPatch, follower: str

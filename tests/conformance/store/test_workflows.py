@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
 import taskq
 from taskq import states
@@ -350,3 +351,13 @@ def test_nodes_of_a_chord_have_kind_group_and_position(alias: str) -> None:
     chord(alias, "a", "b")
     nodes = Node.objects.using(alias).order_by("id").values_list("task_id", "kind", "group_id", "position", "waits_for")
     assert list(nodes) == [("a", "task", "g", 0, ""), ("b", "task", "g", 1, ""), ("body", "body", "", 0, "g")]
+
+
+def test_database_that_is_away_fails_no_body(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, messages = chord(alias, "a")
+    with monkeypatch.context() as away:
+        away.setattr("taskq.workflows.followups.of_body", Mock(side_effect=OperationalError("away")))
+        with pytest.raises(OperationalError):
+            settle(token, [counting(messages[0])])
+    settle(token, [counting(messages[0])])
+    assert waiting(alias) == {"body"}

@@ -155,8 +155,7 @@ class Advance:
 
     def _fail_first_task(self, s: Settlement) -> bool:
         """Fail the first task of a large body; tell whether it had not ended before, as by being revoked."""
-        first = [each for each in s.follow_ups.unreachable[:1] if each != LOOK_UP_IN_ROWS]
-        return bool(self._fail(first, _cause_of(s), s.queue))
+        return bool(self._fail(s.follow_ups.unreachable[:1], _cause_of(s), s.queue))
 
     def fail_part(self, key: str, cause: Cause) -> None:
         """Fail the tasks in the next part, or rest. If all of a rest had ended, it refers to itself: the work ends."""

@@ -53,7 +53,7 @@ def of_body(body: Body, members: Iterable[Member], parent_id: str, kept: list[st
     The ids of members whose runs are kept for the body only are added to ``kept``. Raises ``ChordError`` if a value is
     gone, and other errors if the body can't be sent.
     """
-    plan = plan_body(body.body, _values_of(members, kept), root_id=body.root_id, parent_id=parent_id or None)
+    plan = plan_body(body.body, _values_of(members, kept), root_id=body.root_id, parent_id=parent_id)
     found = plan.follow_ups()
     announce(found.envelopes)
     return found

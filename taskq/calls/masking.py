@@ -45,7 +45,7 @@ def shown(name: str, args: Args, kwargs: Kwargs, *, partial: bool = False) -> Sh
 
 
 def refuse_reprs(name: str, options: Mapping[str, Any]) -> None:
-    """Raise ``ValueError`` if the caller describes the arguments of a masked call: nobody can mask that text."""
+    """Raise ``ValueError`` for ``argsrepr`` or ``kwargsrepr`` of a sensitive call: these texts can't be masked."""
     for option in _REPRS:
         if options.get(option) is not None:
             raise ValueError(f"{option} can't be given for {name}, whose arguments are masked: sensitive= names some.")

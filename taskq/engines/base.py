@@ -81,7 +81,7 @@ class Engine(ABC):
         return transaction.atomic(using=self.alias)
 
     def set_patience(self, seconds: float) -> None:
-        """Have the calling thread's connection wait no longer for a locked row: ``gave_up`` knows the error."""
+        """Set how long the calling thread's connection waits for a locked row: ``gave_up`` knows the error."""
         return None  # where a transaction locks the whole database
 
     def gave_up(self, error: Exception) -> bool:
@@ -96,7 +96,7 @@ class Engine(ABC):
         return nullcontext()
 
     def in_transaction(self) -> bool:
-        """Tell whether the calling thread is in a transaction on this database that somebody else commits."""
+        """Tell whether the calling thread is in a transaction on this database, which its caller commits."""
         connection = connections[self.alias]
         return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
@@ -116,7 +116,7 @@ class Engine(ABC):
         # A plain DatabaseError is SQLite's word for a file that can't be read.
         if isinstance(error, OperationalError | InterfaceError | InternalError) or type(error) is DatabaseError:
             return False
-        # ValueError and its like come from drivers that can't encode a value.
+        # Drivers raise ValueError, TypeError or OverflowError for a value that they can't encode.
         return isinstance(error, DatabaseError | ValueError | TypeError | OverflowError)
 
     def tables_without_transactions(self) -> list[str]:
@@ -146,7 +146,7 @@ class Engine(ABC):
         return RawSQL(self.now_sql, (), DateTimeField())
 
     def measure_clock(self) -> None:
-        """Have ``taskq.clock`` follow this database's clock."""
+        """Let ``taskq.clock`` follow this database's clock."""
         if self.own_clock:
             before = time.monotonic()
             # The database has looked at its clock between the question and the answer.

@@ -1,12 +1,13 @@
-"""Functions that taskq has in PostgreSQL, by version; migrations install them.
+"""taskq's functions in PostgreSQL, by version; migrations install them.
 
-A statement that a function runs is planned once a session, whether the connection may
-prepare statements or not (Django's don't by default, and behind a proxy that pools
-transactions they can't). A function is never changed: a new one gets a new number.
+PostgreSQL plans a statement within a function once a session. Other statements it plans each time: Django's connections
+do not prepare statements by default, and behind a proxy that pools transactions they can't. A function is never
+changed: a new version gets a new number.
 
-taskq works without them: a role that must not create functions migrates without, and one that must not execute them
-sends by other statements. Whoever may create functions in the schema could give one of theirs the same name. So a
-function is called with its schema and the types of its arguments, and only if it belongs to the owner of the tables.
+taskq works without the functions: if a role must not create them, the migration goes on without them, and if a role
+must not execute them, it sends by other statements. Another role that may create functions in the schema could use the
+same name. So a function is called with its schema and the types of its arguments, and only if the owner of the tables
+owns it.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ BEGIN
 END $$
 """
 
-# Every name has its schema, types and operators too: nothing is looked up where others may have put theirs, but for the
-# table itself. To set the path instead would cost each call up to an eighth of its time.
-# Most messages are alike in what is no argument here; each argument costs the sender and the server.
+# Each name but that of the table has its schema, also types and operators: other roles may have put theirs into the
+# search path. To set the path in the function would cost up to an eighth of its time.
+# Columns that have the same value in most messages are no arguments: each argument costs the sender and the server.
 _SEND_2 = """
 CREATE OR REPLACE FUNCTION {schema}.taskq_send_2(
     p_task_id text, p_name text, p_queue text, p_priority int, p_headers text, p_body text, p_properties text,
@@ -97,7 +98,7 @@ FIND_SEND = (
     f"pg_catalog.quote_ident(n.nspname::text) || '.{SEND}({', '.join(_ARGUMENTS)})'::text)::oid "
     f"{_IS_TABLE} AND pg_catalog.has_function_privilege(p.oid, 'EXECUTE'::text)"
 )
-#: SQLSTATE of what a role may not do, and of a language that the database does not have.
+#: SQLSTATE of "insufficient privilege", and of a language that the database does not have.
 _NOT_ALLOWED = {"42501", "42704"}
 
 

@@ -1,4 +1,4 @@
-"""Linux tells when a file is written: a watch that is a descriptor, for SQLite's listener."""
+"""inotify of Linux: a descriptor that is readable when a file was written. Used by SQLite's listener."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READ_SIZE = 65536
 
 
 class Watch:
-    """Readable when one of ``paths`` was written by anybody on this host; ``OSError`` where that is not to be had."""
+    """Watches files for writes by any process of this host. Raises ``OSError`` where that is not possible."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         if not sys.platform.startswith("linux"):
@@ -38,7 +38,7 @@ class Watch:
         return self._fd
 
     def take(self) -> bool:
-        """Forget what has come so far; tell whether there was anything."""
+        """Discard the events so far; tell whether there were any."""
         with suppress(BlockingIOError):
             return bool(os.read(self._fd, _READ_SIZE))
         return False

@@ -66,10 +66,10 @@ _NODE_RESET = ", ".join(f"{c} = VALUES({c})" for c in NODE_COLUMNS.split(", ") i
 
 #: A row is larger than ``max_allowed_packet``.
 _TOO_LARGE = 1153
-#: That, and values that don't fit: of another character set (1267, 1300, 1366, 3854), as a time (1292) or number
-#: (1264), too long (1406).
+#: Errors about a value: it is in another character set (1267, 1300, 1366, 3854), no time (1292), no number of the
+#: column (1264), too long (1406), or too large.
 _VALUES = {_TOO_LARGE, 1264, 1267, 1292, 1300, 1366, 1406, 3854}
-#: Characters that fit into one statement on any server, each in as many bytes as it can take.
+#: The number of characters that fit into one statement on any server, whatever they are.
 _SURELY_FITS = 100_000
 #: Bytes of a statement that are not its rows' values.
 _MARGIN = 65_536
@@ -88,12 +88,12 @@ class MariadbEngine(Engine):
 
     false, true = "0", "1"
     token_check = "CONCAT(token, '')"
-    # A subquery would take three times as long.
+    # A subquery instead of the join would take three times as long.
     move_result_sql = (
         "UPDATE taskq_taskrun r JOIN taskq_group g ON g.group_id = %s SET r.result = g.body WHERE r.task_id = %s"
     )
     now_sql, unix_time = _NOW, "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {}) / 1e6"
-    # Without patience, a SELECT that skips a locked row has the transaction's COMMIT fail with error 1180.
+    # If a session does not wait for locks at all, a SELECT that skips a locked row makes the COMMIT fail (error 1180).
     skip_locked_prefix = "SET STATEMENT innodb_lock_wait_timeout = 1 FOR "
 
     def __init__(self, alias: str) -> None:
@@ -109,7 +109,7 @@ class MariadbEngine(Engine):
         return bool(error.args) and error.args[0] in (1146, 1054)
 
     def set_patience(self, seconds: float) -> None:
-        """In whole seconds, or not at all."""
+        # MariaDB knows whole seconds only: 0 is not to wait at all.
         whole = round(seconds) if seconds < 0.1 else max(1, round(seconds))
         wrapper = self.connection
         wrapper.ensure_connection()
@@ -126,7 +126,7 @@ class MariadbEngine(Engine):
         number = error.args[0] if error.args else None
         if number == _TOO_LARGE:
             self.connection.close()  # the server has closed it
-        if isinstance(number, int):  # the server's, of which many say ProgrammingError
+        if isinstance(number, int):  # an error of the server: its number tells more than the class
             return number in _VALUES or isinstance(error, DataError | IntegrityError)
         return super().refuses(error)
 
@@ -237,7 +237,7 @@ class MariadbEngine(Engine):
 
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         with self.cursor() as cursor:
-            # A subquery among the columns: it is not made a join, which might read all messages.
+            # MariaDB does not turn a subquery among the columns into a join, which might read all messages.
             cursor.execute(
                 "SELECT q.name, (SELECT 1 FROM taskq_message FORCE INDEX (taskq_message_to_claim) "
                 "WHERE token = '' AND queue = q.name LIMIT 1) "
@@ -267,7 +267,7 @@ class MariadbEngine(Engine):
         return row and float(row[0])
 
     def update_runs(self, settlements: Sequence[Settlement]) -> None:
-        """One statement for many rows is an upsert here."""
+        """Upsert: MariaDB has no other statement that changes many rows to different values."""
         self.upsert_runs(settlements)
 
     def upsert_runs(self, settlements: Sequence[Settlement]) -> None:
@@ -284,11 +284,11 @@ class MariadbEngine(Engine):
         self._insert(f"INSERT INTO taskq_node ({NODE_COLUMNS}, created_at) VALUES ", _NODE_ROW, rows, tail)
 
     def end_runs(self, settlements: Sequence[Settlement]) -> set[str]:
-        """An upsert here does not tell which rows it changed: they are locked, made first if need be, and looked at."""
+        """Insert missing rows, lock all, and read their states: an upsert does not tell what it changed."""
         self._make_missing([s for s in settlements if not s.tracked])
         with self.cursor() as cursor:
             cursor.execute(
-                # The state is not in the condition: a row that does not fit would be let go at once.
+                # The state is not in the condition: MariaDB would unlock the rows that do not meet it.
                 f"SELECT task_id, state IN {FINAL} FROM taskq_taskrun "
                 f"WHERE task_id IN ({self.placeholders(settlements)}) ORDER BY task_id FOR UPDATE",
                 [s.task_id for s in settlements],

@@ -203,7 +203,7 @@ class PostgresqlEngine(ClaimingEngine):
         return getattr(error.__cause__, "sqlstate", None) in {"42P01", "42703"}
 
     def refuses(self, error: Exception) -> bool:
-        """By SQLSTATE: cardinality, data, constraints, and what exceeds a limit of the program."""
+        """By class of SQLSTATE: cardinality (21), data (22), constraints (23), limits of the program (54)."""
         code = getattr(error.__cause__, "sqlstate", None)
         return super().refuses(error) if code is None else code[:2] in {"21", "22", "23", "54"}
 

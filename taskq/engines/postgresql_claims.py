@@ -60,7 +60,7 @@ _PRIORITIES = range(10)
 #: same, at a prohibitive cost. ``jit`` is off because of that cost: compiling a statement takes a tenth of a second.
 LOOK_UPS = {"enable_seqscan": "off", "enable_bitmapscan": "off", "random_page_cost": "0.1", "jit": "off"}
 _STEADY = "; ".join(f"SET {name} = {value}" for name, value in LOOK_UPS.items())
-#: The same for the transaction that it is executed in.
+#: Sets ``LOOK_UPS`` until the end of the transaction.
 STEADY_HERE = "SELECT " + ", ".join(f"pg_catalog.set_config('{n}', '{value}', true)" for n, value in LOOK_UPS.items())
 _STEADY_CLAIM = f"{STEADY_HERE}, {_NO_WAIT}"
 
@@ -106,7 +106,7 @@ class ClaimingEngine(LockTimeoutEngine):
     @contextmanager
     def steady(self) -> Iterator[None]:
         """See ``base.Engine``."""
-        # In the caller's transaction, what is set here would last until its end.
+        # In the caller's transaction these settings would last until its end.
         own = not self.in_transaction() and self.connection.connection not in self._direct
         with self.atomic():
             if own:
@@ -119,7 +119,7 @@ class ClaimingEngine(LockTimeoutEngine):
         """Yield a cursor whose planner is kept to indexes, and the statements of a claim: ``after`` or not."""
         connection = self.connection.connection
         if self.in_transaction():
-            # The caller's: what is set here would last until its end.
+            # In the caller's transaction the settings would last until its end.
             with self.cursor() as cursor:
                 yield cursor, _CLAIM_WITHIN
         elif connection is None or connection not in self._direct:
@@ -144,7 +144,7 @@ class ClaimingEngine(LockTimeoutEngine):
 
 @contextmanager
 def _preparing(connection: Any) -> Iterator[None]:
-    """Have psycopg prepare the statements of a connection within this block.
+    """Let psycopg prepare the statements of a connection within this block.
 
     Not always: psycopg keeps the last 100 statements that it might prepare. Those of Django's cursors have their
     values inside, which may be megabytes.

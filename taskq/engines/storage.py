@@ -56,7 +56,7 @@ def _text_triggers() -> dict[str, str]:
 
     The triggers of deletions run before them, and read the key from the row: ``OLD`` would read a whole large text.
     """
-    # Only the rows of one task have one key, but for what a program has written past taskq.
+    # Rows with the same key belong to the same task, unless another program has written them.
     same = "task_id = OLD.task_id AND typeof({0}) = 'blob' AND substr({0}, 1, 32) = {1}"
     # Foreign messages have the id '', and there may be thousands of them: each was inserted with a key of its own.
     other = " AND id <> OLD.id AND OLD.task_id <> ''"
@@ -162,7 +162,7 @@ def rebuild_plain(indexes: dict[str, dict[str, str]], schema_editor: Any) -> Non
 
 
 def compress(columns: dict[str, str], method: str, schema_editor: Any) -> None:
-    """Have PostgreSQL compress what is written from now on by ``method``, if it can; for migrations."""
+    """Set the ``method`` by which PostgreSQL compresses new values of columns, if it has it; for migrations."""
     connection = schema_editor.connection
     if connection.vendor != "postgresql" or connection.pg_version < 14_00_00:
         return
@@ -171,7 +171,7 @@ def compress(columns: dict[str, str], method: str, schema_editor: Any) -> None:
             for table, column in columns.items():
                 schema_editor.execute(f"ALTER TABLE {table} ALTER COLUMN {column} SET COMPRESSION {method}")
     except DatabaseError as error:
-        # It was built without this method.
+        # This server was built without the method.
         if getattr(error.__cause__, "sqlstate", None) != "0A000":
             raise
 

@@ -1,8 +1,12 @@
-"""The arguments of a task in its row: the text ``[args, kwargs]``, as JSON, and behind them notes if there are any.
+"""The arguments of a task in its row: the JSON text ``[args, kwargs]``, or ``[args, kwargs, notes]``.
 
-The notes say what a reader who wants to run the task again has to know: ``{"masked": true}`` that asterisks stand for
-sensitive values, ``{"serializer": "yaml"}`` by which serializer the message was encoded if not as JSON, and with
-``"exact": false`` that JSON can't hold the arguments as they were. While ``TASKQ_SIGNING`` is on, a seal is last.
+The notes are for running the task again:
+
+- ``"masked": true``: sensitive values are masked.
+- ``"serializer": "yaml"``: the message was encoded by this serializer, and not as JSON.
+- ``"exact": false``: JSON can't hold the arguments as they were.
+
+While ``TASKQ_SIGNING`` is on, a seal is the last element.
 """
 
 from __future__ import annotations
@@ -21,15 +25,15 @@ from .reprs import MASK
 
 Args = list[Any] | tuple[Any, ...]
 _PURPOSE = "run.arguments"
-#: The text in place of arguments that are too large to be looked through for sensitive values.
+#: The text for arguments that are too large to be searched for sensitive values.
 ALL_MASKED = f'[["{MASK}"], {{}}, {{"masked": true}}]'
-#: Text that ``dumps_json`` writes can't end so: the last element of ``[args, kwargs]`` is no text.
+#: The seal. Without one, the last element is a dictionary: kwargs or notes.
 _SEAL = re.compile(r', "seal:([0-9a-f]{64})"\]\Z')
 
 
 @dataclass(frozen=True, slots=True)
 class StoredArguments:
-    """The arguments of a row. ``text`` is ``[args, kwargs]`` as it was encoded, empty if there are notes."""
+    """The arguments of a row. ``text`` is the text without its seal; it is empty if there are notes."""
 
     args: list[Any]
     kwargs: dict[str, Any]
@@ -53,7 +57,7 @@ def to_text(args: Args, kwargs: Mapping[str, Any], serializer: str = "json", *, 
 
 
 def from_text(text: str) -> StoredArguments:
-    """Return the arguments of a row. Raises ``DecodeError`` for a text that is none, or of types not known here."""
+    """Return the arguments of a row. Raises ``DecodeError`` if the text has another form, or types not known here."""
     unsealed = _SEAL.sub("]", text)
     try:
         match values.decode(unsealed):
@@ -70,7 +74,7 @@ def from_text(text: str) -> StoredArguments:
 
 
 def seal(text: str | None, task_id: str, name: str) -> str | None:
-    """Return the text with a seal of it, of the task's id and of its name; as it is while ``TASKQ_SIGNING`` is off."""
+    """Return the text with a seal of text, task id and name; unchanged while ``TASKQ_SIGNING`` is off."""
     if text is None or not settings.SIGNING or not text.endswith("]"):
         return text
     plain = _SEAL.sub("]", text)
@@ -78,7 +82,7 @@ def seal(text: str | None, task_id: str, name: str) -> str | None:
 
 
 def verify(text: str, task_id: str, name: str) -> None:
-    """Raise ``SignatureMismatch`` if ``TASKQ_SIGNING`` is on and the text was altered, or is of another task."""
+    """Raise ``SignatureMismatch`` if ``TASKQ_SIGNING`` is on and the text was altered, or belongs to another task."""
     if settings.SIGNING:
         found = _SEAL.search(text)
         if found is None:
@@ -94,7 +98,7 @@ def verify(text: str, task_id: str, name: str) -> None:
 
 
 def _is_exact(text: str, args: Args, kwargs: Mapping[str, Any]) -> bool:
-    """Tell whether the arguments that are read from ``text`` are those that were written, of the same types."""
+    """Tell whether ``text`` is decoded as the same arguments, with the same types."""
     try:
         return _same(values.decode(text), [list(args), dict(kwargs)])
     except contained():

@@ -1,7 +1,7 @@
 """Parkings: the queues in which messages wait for the rate limit of their task. Names only.
 
-A parked message has the name of its parking in place of its queue's in its row, and nowhere else. There is a parking
-for each queue and task, so that what is parked lies apart from what can run, in the order of its priorities.
+The row of a parked message has the name of the parking as its queue; its headers are unchanged. There is a parking for
+each queue and task, in which messages keep the order of their priorities.
 """
 
 from __future__ import annotations

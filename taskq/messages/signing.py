@@ -1,8 +1,8 @@
 """Seals (HMAC) of messages and of texts in rows, while ``TASKQ_SIGNING`` is on. Pure functions.
 
-``protocol.sealing`` seals messages with ``mac``. ``seal_text``, ``seal_value`` and ``seal_word`` are for what is stored
-and read back: whoever reads it calls ``open_text``, ``open_value`` or ``open_word`` before acting on it. Keys are
-Django's ``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
+``protocol.sealing`` seals messages with ``mac``. Texts in rows are written by ``seal_text``, ``seal_value`` or
+``seal_word``, and read by ``open_text``, ``open_value`` or ``open_word``, which raise an error if the text was altered.
+Keys are Django's ``SECRET_KEY`` and, for reading, ``SECRET_KEY_FALLBACKS``.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def seal_text(purpose: str, text: str, *about: str) -> str:
 
     Args:
         purpose: the name of the column, as ``"group.body"``: a text of another column is refused.
-        text: what is stored, any text.
+        text: any text.
         about: the ids that the text belongs to: a text of another row is refused.
 
     Example:

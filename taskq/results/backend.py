@@ -36,7 +36,7 @@ class ResultBackend:
         return waiting.async_arrivals(ids, timeout)
 
     def watch(self, ids: Collection[str], call: Callable[[dict[str, TaskRun]], object]) -> None:
-        """Have ``call`` called with the rows of ``ids`` once all are final; return at once."""
+        """Arrange that ``call`` gets the rows of ``ids`` once all of them are final; return at once."""
         from . import callbacks
 
         callbacks.watch(ids, call)

@@ -47,7 +47,7 @@ _MOST_FAILURES = 4
 
 
 class Waiter:
-    """The ids that somebody waits for, and the final rows that have come. ``wake`` is called with new rows.
+    """The ids that a caller waits for, and their final rows that have come. ``wake`` is called when there are new rows.
 
     ``needs_first_look``: the waiter has no connection, and the listener has not read its rows yet.
     ``first_look_failed``: the listener could not read them. ``patient_until`` is the monotonic time at which the
@@ -354,7 +354,7 @@ def is_alive(alias: str) -> bool:
 
 
 def join(waiter: Waiter, alias: str) -> bool:
-    """Have the listener of ``alias`` give rows to ``waiter``; start a listener if there is none.
+    """Add ``waiter`` to the listener of ``alias``, which gives it rows; start a listener if there is none.
 
     Returns true if it listens already: the waiter has to read its rows once. Otherwise the listener reads them as soon
     as it listens.

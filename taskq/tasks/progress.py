@@ -106,7 +106,7 @@ class ProgressMethods:
     def send_event(self, type: str, **fields: Any) -> None:
         """Send an event of the current run to monitors: ``self.send_event("task-progress", done=3, total=10)``.
 
-        It has the id of the task as ``uuid`` besides, and what all events have. Without events (``taskworker -E``),
+        The event has the task's id as ``uuid``, and the fields of all events. Without events (``taskworker -E``),
         without a monitor, and in a direct call nothing is sent. Events are not kept. As Celery's method.
 
         Args:

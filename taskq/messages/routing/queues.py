@@ -58,7 +58,7 @@ def with_defaults(queue: Queue) -> Queue:
         queue.exchange = _new_exchange(settings.DEFAULT_EXCHANGE, type=settings.DEFAULT_EXCHANGE_TYPE)
     if not queue.routing_key and not queue.bindings and queue.exchange.type != "fanout":
         queue = copy(queue)
-        # Not one key for all queues: they would all get a copy of each message.
+        # Each queue has a key of its own: with one key for all, each message would go to all queues.
         queue.routing_key = settings.DEFAULT_ROUTING_KEY if queue.name == settings.DEFAULT_QUEUE else queue.name
     return queue
 

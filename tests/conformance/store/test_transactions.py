@@ -191,7 +191,7 @@ class Undo(Exception):
 @task(name="tests.transactions.sends")
 def sends(how: str) -> str:
     """Send one task whose block is rolled back, and one whose block is committed."""
-    alias = connections[publisher._alias()].alias
+    alias = connections[publisher._broker_alias()].alias
     for undone in (True, False):
         try:
             with transaction.atomic(using=alias):
@@ -224,7 +224,7 @@ def test_children_of_a_block_that_was_rolled_back_are_no_children(how: str, alia
 @task(name="tests.transactions.adds")
 def adds() -> int:
     """Add two members to the chord; the block of the first is rolled back."""
-    alias = publisher._alias()
+    alias = publisher._broker_alias()
     for value in (10, 20):
         try:
             with transaction.atomic(using=alias):

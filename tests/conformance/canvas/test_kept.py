@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskq import chord, control, states
+from taskq import chain, chord, control, states
 from taskq.calls import never_again
 from taskq.exceptions import CannotRetry
 from taskq.messages.parking import parking
@@ -156,3 +156,42 @@ def test_retried_member_has_no_mark_of_a_revocation(alias: str) -> None:
     mend_and_retry(alias, "a")
     mend_and_retry(alias, "b")
     assert result.get() == [[2, 2]]
+
+
+def test_group_whose_body_is_gone_waits_for_nobody_again(alias: str) -> None:
+    result = chord([a(), two], same.s())()
+    work(alias)
+    Group.objects.using(alias).update(body=None)
+    with pytest.raises(CannotRetry, match="The body of the group") as caught:
+        retry_one("a", alias=alias)
+    assert caught.value.reason == "unkept"
+    assert (state_of(alias, "a"), state_of(alias, result.id)) == (states.FAILURE, states.FAILURE)
+
+
+def test_chain_whose_rest_is_gone_does_not_wait_again(alias: str) -> None:
+    result = chain(a(), *(plus.clone() for _ in range(30))).apply_async()
+    work(alias)
+    Group.objects.using(alias).update(body=None)
+    with pytest.raises(CannotRetry, match="The rest of the chain of a was not kept") as caught:
+        retry_one("a", alias=alias)
+    assert caught.value.reason == "unkept"
+    assert state_of(alias, result.id) == states.FAILURE
+
+
+def test_message_that_can_not_be_read_is_refused_while_others_would_wait_again(alias: str) -> None:
+    (a() | plus).apply_async()
+    work(alias)
+    KeptMessage.objects.using(alias).update(body="{")
+    with pytest.raises(CannotRetry, match="can't be read") as caught:
+        retry_one("a", alias=alias)
+    assert caught.value.reason == "unreadable"
+
+
+def test_retried_body_is_no_member_of_its_own_header(alias: str) -> None:
+    """The message of another producer names the header, without a position in it."""
+    result = chord([two, two], a(fragile.s("a")) | same.s()).apply_async()
+    work(alias)
+    change_headers(alias, group=Group.objects.using(alias).get().group_id)
+    mend_and_retry(alias, "a")
+    assert result.get() == [[2, 2]]
+    assert Group.objects.using(alias).get().remaining == 0

@@ -8,17 +8,20 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.db import OperationalError
 
 from taskq import AsyncResult, chain, chord, group, states
+from taskq.exceptions import TaskqError
 from taskq.models import Binding, Exchange, Group, Message, Node, TaskRun
 from taskq.records import lineage
 from taskq.store.claim import claim
 from taskq.store.revoke import revoke
 from taskq.store.settle import settle
 from taskq.store.workflow_rows import DatabaseWorkflows
-from taskq.workflows import rests
+from taskq.workflows import rests, sendable
 from tests.support.jobs import heard
 from tests.support.jobs.flows import (
     add,
@@ -256,3 +259,36 @@ def test_rests_stay_as_long_as_their_workflow(alias: str) -> None:
         model._base_manager.using(alias).update(**age)
     expire_workflows(timedelta(days=1), alias=alias)
     assert not Group.objects.using(alias).exists()
+
+
+def test_steps_have_one_root_and_the_step_before_as_their_parent(alias: str) -> None:
+    result = sent()
+    root, *later = [each.id for each in lineage(result)][::-1]
+    WorkerHere(alias).work()
+    runs = TaskRun.objects.using(alias).exclude(task_id=root)
+    found = {run.task_id: (run.root_id, run.parent_id) for run in runs}
+    assert found == {task_id: (root, before) for before, task_id in zip([root, *later], later, strict=False)}
+
+
+def test_chain_whose_rest_is_gone_fails_to_its_end(alias: str) -> None:
+    result = sent()
+    Group.objects.using(alias).update(body=None)
+    WorkerHere(alias).work()
+    assert line(result)[:-1] == [states.FAILURE] * 5
+    with pytest.raises(TaskqError, match="was cleared or altered"):
+        AsyncResult([*lineage(result)][4].id).get(timeout=1)
+
+
+def test_database_that_is_away_fails_no_chain(alias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rests, "MOST_BYTES", 1_000)  # the transaction that settles reads the next step
+    result = sent()
+    worker = WorkerHere(alias)
+    worker.work(1)
+    ends = worker.run(worker.take())
+    with monkeypatch.context() as away:
+        away.setattr(sendable, "next_steps", Mock(side_effect=OperationalError("away")))
+        with pytest.raises(OperationalError):
+            settle(worker.token, ends, alias)
+    settle(worker.token, ends, alias)
+    worker.work()
+    assert result.get() == 7

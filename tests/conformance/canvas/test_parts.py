@@ -186,7 +186,7 @@ def test_part_that_is_worked_off_twice_does_nothing_the_second_time(alias: str) 
 
 
 def test_message_that_cannot_be_written_fails_with_what_follows_and_the_others_are_sent(
-    alias: str, settings: Any
+    alias: str, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     callbacks = signatures(1)
     callbacks[5]["options"]["headers"] = {"note": "x" * 3_000}
@@ -196,6 +196,7 @@ def test_message_that_cannot_be_written_fails_with_what_follows_and_the_others_a
     settings.TASKQ_MAX_HEADERS_SIZE = 2_000
     settle(worker.token, worker.run(worker.take()), alias)
     worked_off(alias, sent(alias))
+    assert len([record for record in caplog.records if "task-05" in record.getMessage()]) == 1
     worker.work()
     ends = {f"task-{n:02}": AsyncResult(f"task-{n:02}").state for n in range(COUNT)}
     assert ends == dict.fromkeys(ends, states.SUCCESS) | {"task-05": states.FAILURE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -18,6 +19,7 @@ class Ends(Runs):
 
     def __init__(self) -> None:
         self.ends: dict[str, Settlement] = {}
+        self.sent: list[str] = []
 
     def is_final(self, task_id: str) -> bool:
         return task_id in self.ends
@@ -37,7 +39,7 @@ class Ends(Runs):
         return None
 
     def send(self, envelope: Envelope) -> None:
-        raise NotImplementedError
+        self.sent.append(envelope.task_id)
 
 
 class Store(MemoryWorkflows):
@@ -58,9 +60,17 @@ def store() -> Store:
     return Store()
 
 
-def end(task_id: str, *dependents: str, state: str = states.FAILURE) -> Settlement:
+def end(task_id: str, *dependents: str, state: str = states.FAILURE, group_id: str = "g") -> Settlement:
     follow_ups = FollowUps(unreachable=[Unreachable(each) for each in dependents])
-    return Settlement(1, task_id, state, result="{}", group_id="g", member=True, follow_ups=follow_ups)
+    return Settlement(1, task_id, state, result="{}", group_id=group_id, member=True, follow_ups=follow_ups)
+
+
+def body(task_id: str) -> str:
+    return json.dumps({"task": "shop.total", "args": [], "kwargs": {}, "options": {"task_id": task_id}})
+
+
+def node(task_id: str, group_id: str) -> NewNode:
+    return NewNode("root", task_id, "shop.add", group_id=group_id)
 
 
 def replaced(task_id: str, by: str) -> Settlement:
@@ -118,3 +128,15 @@ def test_group_that_is_sent_again_has_the_size_of_the_new_one(store: Store) -> N
     advance(store, [Settlement(1, "a", states.SUCCESS, follow_ups=again)])
     assert store.counts(["g"]) == [("g", 2, False)]
     assert [body.body for body in store.bodies(["g"])] == ["{}"]
+
+
+def test_group_fails_whose_body_can_not_be_read_and_has_no_nodes(store: Store) -> None:
+    store.insert([NewGroup("g", 2, "{", "root")], ())
+    assert advance(store, [end("a")]) == ["a"]
+    assert store.counts(["g"]) == [("g", 1, True)]
+
+
+def test_group_that_is_complete_sends_its_body_though_another_one_fails_in_the_same_batch(store: Store) -> None:
+    store.insert([NewGroup(name, 1, body(f"body-{name}"), "root") for name in "fg"], [node("b", "g"), node("a", "f")])
+    assert advance(store, [end("a", group_id="f"), end("b", state=states.SUCCESS)]) == ["a", "b", "body-f"]
+    assert store.runs.sent == ["body-g"]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from taskq.workflows.cascade import NodePosition, _Workflow, cascade, dependents_first, whole_dependents_first
+from taskq.records import NewNode
+from taskq.workflows.cascade import (
+    NodePosition,
+    _Workflow,
+    cascade,
+    dependents_first,
+    unreachable_after,
+    whole_dependents_first,
+)
 
 CHAIN = [NodePosition("a", "", ""), NodePosition("b", "", "a"), NodePosition("c", "", "b")]
 #: x, then a chord of a and (b, then c), whose body is y, then z.
@@ -90,3 +98,15 @@ def test_nodes_of_others_may_wait_in_a_circle() -> None:
         NodePosition("d", "g", "c"),
     ]
     assert set(whole_dependents_first(circle)) == set("abcd")
+
+
+def test_dependents_of_a_group_that_was_sent_are_left_to_its_row() -> None:
+    nodes = [
+        NewNode("root", "a", "shop.add"),
+        NewNode("root", "b", "shop.add", group_id="g", waits_for="a"),
+        NewNode("root", "c", "shop.total", waits_for="g"),
+        NewNode("root", "d", "shop.add", waits_for="c"),
+    ]
+    assert [each.task_id for each in unreachable_after("a", nodes, {"g"})] == ["b"]
+    assert [each.task_id for each in unreachable_after("a", nodes, set())] == ["b", "c", "d"]
+    assert [each.task_id for each in unreachable_after("g", nodes, {"g"})] == ["c", "d"]

@@ -131,6 +131,7 @@ def test_nothing_is_added_to_a_chord_by_a_task_that_does_not_count_in_one(reques
     for request_.embed, request_.message in (
         ({}, message),
         (embed, {}),
+        (embed, {"group_index": 4}),
         (embed, {"group": "g"}),  # the body of a chord has its group without a position
     ):
         with pytest.raises(ValueError, match="in none"):

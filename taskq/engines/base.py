@@ -196,7 +196,7 @@ class Engine(ABC):
         """Delete a waiting message, if it is small, and return it, in one statement. See ``can_take_waiting``."""
         raise NotImplementedError
 
-    def sizes(self, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    def message_sizes(self, ids: Sequence[int]) -> dict[int, tuple[int, int]]:
         """Return the bytes of headers and properties, and of the body, of the messages ``ids``."""
         headers, properties, body = (self.byte_length.format(name) for name in ("headers", "properties", "body"))
         with self.cursor() as cursor:
@@ -211,7 +211,7 @@ class Engine(ABC):
     def with_messages(self, queues: Sequence[str]) -> set[str]:
         """Return those of ``queues`` in which messages wait, by one look into the index for each queue."""
 
-    def head(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
+    def first_waiting(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
         """Return the first waiting messages of ``queue``, as ids and names of tasks. ``after`` as in ``claim``."""
         with self.cursor() as cursor:
             cursor.execute(

@@ -67,15 +67,15 @@ def _moment(at: str, seconds: str) -> str:
     )
 
 
+def _expression(name: str, times: Sequence[str]) -> str:
+    if name in _MOMENTS:
+        return _moment(f"x.{name}", f"x.{_MOMENTS[name]}")
+    return f"pg_catalog.to_timestamp(x.{name})" if name in times else f"x.{name}"
+
+
 def _select(types: str, times: Sequence[str] = ()) -> str:
-    """Return the columns of a document as expressions, with moments and the Unix times ``times`` made times."""
-    return ", ".join(
-        _moment(f"x.{name}", f"x.{_MOMENTS[name]}") if name in _MOMENTS
-        else f"pg_catalog.to_timestamp(x.{name})" if name in times
-        else f"x.{name}"
-        for name in _names(types)
-        if name not in _MOMENTS.values()
-    )  # fmt: skip
+    """Return the columns of a document as expressions: moments, and the Unix times ``times``, become times."""
+    return ", ".join(_expression(name, times) for name in _names(types) if name not in _MOMENTS.values())
 
 
 _RESET = (
@@ -236,6 +236,7 @@ class PostgresqlEngine(ClaimingEngine):
             message
         )
         arguments, root_id, parent_id, group_id, retries = run[4:9]
+        # The function sends JSON in UTF-8 to a queue itself, without an expiry, for a task without a group and retries.
         if (kind, encoding, exchange, key, expiry, group_id, retries) != (*_USUAL, queue, _NO_EXPIRY, "", 0):
             return False
         params = [task_id, name, queue, priority, headers, body, properties, arguments, root_id, parent_id, wake_mark]

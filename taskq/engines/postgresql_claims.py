@@ -94,7 +94,7 @@ class ClaimingEngine(LockTimeoutEngine):
             cursor.execute(_WITH_MESSAGES, [list(queues)])
             return {row[0] for row in cursor.fetchall()}
 
-    def head(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
+    def first_waiting(self, queue: str, limit: int, after: Mapping[int, int] | None = None) -> list[tuple[int, str]]:
         """See ``base.Engine``; for use in ``steady``."""
         with self.cursor() as cursor:
             if after is None:

@@ -33,13 +33,16 @@ def exception(row: TaskRun) -> BaseException:
     The cause of a ``ChordError`` is the exception of the member that failed, read from its
     row. The cause of any other exception is the worker's traceback.
     """
-    found = last = _own_exception(row)
+    found = _own_exception(row)
+    last = found
     for _ in range(_MOST_CAUSES):
         member = last.member_id if isinstance(last, ChordError) else None
         failed = backend.current().fetch((member,), _COLUMNS).get(member) if member else None
         if failed is None or failed.state not in states.PROPAGATE_STATES:
             break
-        last.__cause__ = last = _own_exception(failed)
+        cause = _own_exception(failed)
+        last.__cause__ = cause
+        last = cause
     return found
 
 

@@ -31,7 +31,7 @@ def keep(claimed: list[Claimed], token: str, room: int, alias: str, *, in_rows: 
     large = [message for message in claimed if not message.body]
     if not large:
         return claimed
-    sizes = for_alias(alias).sizes([message.id for message in large])
+    sizes = for_alias(alias).message_sizes([message.id for message in large])
     surplus: set[int] = set()
     for message in large:
         if message.id not in sizes:

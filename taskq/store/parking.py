@@ -44,7 +44,7 @@ def park_waiting(queue: str, task: str, alias: str | None = None, *, after: Mapp
     engine = for_alias(alias or settings.DATABASE)
     rows = Message.objects.using(engine.alias)
     with engine.steady():
-        ids = sorted(message_id for message_id, name in engine.head(queue, _LOOK, after) if name == task)
+        ids = sorted(message_id for message_id, name in engine.first_waiting(queue, _LOOK, after) if name == task)
         if not ids:
             return 0
         free = rows.filter(id__in=ids, token__unindexed="", revoked="")

@@ -18,8 +18,20 @@ from taskq.ids import new_id
 from taskq.messages import arguments, reprs, serializers
 from taskq.records import Envelope
 
-from . import options as check
-from .options import MessageOptions
+from .options import (
+    MessageOptions,
+    check_arguments,
+    check_headers,
+    check_limits,
+    check_name,
+    check_priority,
+    check_stamps,
+    check_whole,
+    due,
+    expiration,
+    expiry,
+    plain,
+)
 from .wire import EMBED, HEADERS, PROPERTIES, Args
 
 _TEMPLATE: dict[str, Any] = dict.fromkeys(HEADERS) | {
@@ -41,11 +53,11 @@ _SELDOM = frozenset({"argsrepr", "kwargsrepr", "time_limit", "soft_time_limit", 
 _AS_GIVEN = (("shadow", "shadow"), ("origin", "origin"), ("ignore_result", "ignore_result"))
 # Options that become headers and are checked first, because workers would refuse the header: (option, header, check).
 _CHECKED: tuple[tuple[str, str, Callable[[str, Any], Any]], ...] = (
-    ("group_id", "group", check.check_name),
-    ("parent_id", "parent_id", check.check_name),
-    ("root_id", "root_id", check.check_name),
-    ("retries", "retries", check.check_whole),
-    ("replaced_task_nesting", "replaced_task_nesting", check.check_whole),
+    ("group_id", "group", check_name),
+    ("parent_id", "parent_id", check_name),
+    ("root_id", "root_id", check_name),
+    ("retries", "retries", check_whole),
+    ("replaced_task_nesting", "replaced_task_nesting", check_whole),
 )
 
 # -- who sends -----------------------------------------------------------------
@@ -102,17 +114,17 @@ def build(
         raise TypeError(f"Unknown options of a message: {', '.join(sorted(given.keys() - _KNOWN))}.")
     if kwargs is None:
         kwargs = {}
-    check.check_arguments(args, kwargs)
+    check_arguments(args, kwargs)
     get = given.get
-    queue, exchange, reset = check.plain(queue), check.plain(get("exchange")) or "", get("reset")
+    queue, exchange, reset = plain(queue), plain(get("exchange")) or "", get("reset")
     envelope = Envelope(
-        new_id() if task_id is None else check.check_name("task_id", task_id),
-        check.check_name("name", name),
+        new_id() if task_id is None else check_name("task_id", task_id),
+        check_name("name", name),
         queue,
         _TEMPLATE.copy(),
         "",
         exchange=exchange,
-        routing_key=check.plain(get("routing_key")) or ("" if exchange else queue),
+        routing_key=plain(get("routing_key")) or ("" if exchange else queue),
         reset=task_id is not None if reset is None else reset,
     )
     shown = get("shown")
@@ -142,12 +154,12 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
     headers, get = envelope.headers, given.get
     for option, header in _AS_GIVEN:
         if value := get(option):
-            headers[header] = check.plain(value)
+            headers[header] = plain(value)
     for option, header, checked in _CHECKED:
         if value := get(option):
             headers[header] = checked(option, value)
     if (index := get("group_index")) is not None:
-        headers["group_index"] = check.check_whole("group_index", index)
+        headers["group_index"] = check_whole("group_index", index)
     if not _SELDOM.isdisjoint(given):
         put_given_reprs(headers, given)
         put_limits(headers, get("time_limit"), get("soft_time_limit"))
@@ -155,11 +167,11 @@ def _fill_options(envelope: Envelope, given: Mapping[str, Any]) -> None:
     if (expires := get("expires")) is not None:
         put_expiry(envelope, expires)
     if (names := get("stamped_headers")) is not None:
-        headers["stamped_headers"] = [check.plain(name) for name in names]
+        headers["stamped_headers"] = [plain(name) for name in names]
     if stamps := get("stamps"):
-        headers["stamps"] = check.check_stamps(stamps)
+        headers["stamps"] = check_stamps(stamps)
     if own := get("headers"):
-        headers.update(check.check_headers(own))
+        headers.update(check_headers(own))
 
 
 def put_reprs(headers: dict[str, Any], args: Args, kwargs: Mapping[str, Any]) -> None:
@@ -174,36 +186,36 @@ def put_given_reprs(headers: dict[str, Any], given: Mapping[str, Any]) -> None:
         if (text := given.get(option)) is not None:
             if not isinstance(text, str):
                 raise TypeError(f"{option} must be a string, not {text!r:.200}.")
-            headers[option] = check.plain(text)[: reprs.LIMIT]
+            headers[option] = plain(text)[: reprs.LIMIT]
 
 
 def put_limits(headers: dict[str, Any], hard: float | None, soft: float | None) -> None:
     """Set the time limits (seconds) that are given."""
     if hard is not None or soft is not None:
-        check.check_limits(hard, soft)
+        check_limits(hard, soft)
         old_hard, old_soft = headers["timelimit"]
         limits = [old_hard if hard is None else hard, old_soft if soft is None else soft]
-        headers["timelimit"] = [check.plain(limit) for limit in limits]
+        headers["timelimit"] = [plain(limit) for limit in limits]
 
 
 def put_due(envelope: Envelope, countdown: float | timedelta | None, eta: datetime | str | None) -> None:
     """Set the time when the message is due."""
     if countdown is not None or eta is not None:
-        envelope.headers["eta"], envelope.delay, moment = check.due(countdown, eta)
+        envelope.headers["eta"], envelope.delay, moment = due(countdown, eta)
         envelope.eta = None if moment is None else moment.timestamp()
 
 
 def put_expiry(envelope: Envelope, expires: float | timedelta | datetime | str) -> None:
     """Set the time when the message expires; ``_fill_properties`` sets the property."""
-    until, envelope.expires_in = check.expiry(expires)
+    until, envelope.expires_in = expiry(expires)
     envelope.headers["expires"] = until.isoformat()
     envelope.expires = until.timestamp()
 
 
 def _fill_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     priority = given.get("priority")
-    envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check.check_priority(priority)
-    put_properties(envelope, check.plain(given.get("reply_to")) or reply_queue(), priority is not None)
+    envelope.priority = settings.DEFAULT_PRIORITY if priority is None else check_priority(priority)
+    put_properties(envelope, plain(given.get("reply_to")) or reply_queue(), priority is not None)
     if not given.keys().isdisjoint(PROPERTIES):
         put_given_properties(envelope, given)
 
@@ -212,7 +224,7 @@ def put_given_properties(envelope: Envelope, given: Mapping[str, Any]) -> None:
     """Set the properties that only other programs read."""
     for name in PROPERTIES & given.keys():
         if (text := given[name]) is not None:
-            envelope.properties[name] = check.check_name(name, text)
+            envelope.properties[name] = check_name(name, text)
 
 
 def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> None:
@@ -223,9 +235,9 @@ def put_properties(envelope: Envelope, reply_to: str, always_priority: bool) -> 
         "delivery_mode": 2,
     }
     if envelope.expires_in is not None:
-        ttl = check.expiration(envelope.expires_in, 0.0)
+        ttl = expiration(envelope.expires_in, 0.0)
     else:
-        ttl = None if envelope.expires is None else check.expiration(envelope.expires, clock.now())
+        ttl = None if envelope.expires is None else expiration(envelope.expires, clock.now())
     if ttl:
         properties["expiration"] = ttl
     if always_priority or envelope.priority:

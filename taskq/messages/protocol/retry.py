@@ -11,9 +11,16 @@ from typing import Any, Unpack
 from taskq.messages import arguments, serializers
 from taskq.records import Envelope
 
-from . import options as check
 from .build import put_body, put_due, put_expiry, put_given_reprs, put_limits, put_properties, put_reprs
-from .options import RETRY_OPTIONS, MessageOptions
+from .options import (
+    RETRY_OPTIONS,
+    MessageOptions,
+    check_arguments,
+    check_headers,
+    check_limit_order,
+    check_priority,
+    plain,
+)
 from .read import decode_message, read_headers
 from .wire import PROPERTIES, Args, RawMessage, ReceivedMessage, is_of_delivery, mapping_of
 
@@ -41,14 +48,14 @@ def retry_envelope(
     headers["retries"] = (headers.get("retries") or 0) + 1
     headers["eta"] = None
     headers.setdefault("timelimit", [None, None])
-    check.check_limit_order(envelope.name, given.get("time_limit"), given.get("soft_time_limit"))
+    check_limit_order(envelope.name, given.get("time_limit"), given.get("soft_time_limit"))
     put_limits(headers, given.get("time_limit"), given.get("soft_time_limit"))
     put_due(envelope, given.get("countdown"), given.get("eta"))
     for option in ("shadow", "ignore_result"):
         if given.get(option) is not None:
-            headers[option] = check.plain(given[option])
+            headers[option] = plain(given[option])
     if own := given.get("headers"):
-        headers.update(check.check_headers(own))
+        headers.update(check_headers(own))
     old = mapping_of(message.properties)
     put_properties(envelope, old.get("reply_to") or "", "priority" in old)
     envelope.properties |= {name: old[name] for name in PROPERTIES & old.keys()}
@@ -64,7 +71,7 @@ def _copy(message: ReceivedMessage, given: Mapping[str, Any]) -> Envelope:
     """Return a copy of ``message`` without its body and without the headers of its delivery."""
     raw = mapping_of(message.headers)
     checked = read_headers(raw)
-    queue, exchange, routing_key = (check.plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
+    queue, exchange, routing_key = (plain(given.get(name)) for name in ("queue", "exchange", "routing_key"))
     if not (queue or exchange):
         exchange, routing_key = message.exchange, routing_key or message.routing_key
         queue = "" if exchange else routing_key
@@ -79,7 +86,7 @@ def _copy(message: ReceivedMessage, given: Mapping[str, Any]) -> Envelope:
         message.content_encoding,
         exchange or "",
         routing_key or ("" if exchange else queue or ""),
-        message.priority if priority is None else check.check_priority(priority),
+        message.priority if priority is None else check_priority(priority),
         expires=None if checked.expires is None else checked.expires.timestamp(),
         expires_in=message.expires_in,
     )
@@ -99,7 +106,7 @@ def _encode_again(envelope: Envelope, message: RawMessage, given: Mapping[str, A
     old_args, old_kwargs, embed = decode_message(message, mapping_of(message.headers))
     args: Any = old_args if get("args") is None else get("args")
     kwargs: Any = old_kwargs if get("kwargs") is None else get("kwargs")
-    check.check_arguments(args, kwargs)
+    check_arguments(args, kwargs)
     compression = get("compression") or headers.pop(serializers.COMPRESSION, None)
     serializer = get("serializer") or serializers.serializer_of(message.content_type)
     put_body(envelope, args, kwargs, embed, serializer, compression, get("positions"))

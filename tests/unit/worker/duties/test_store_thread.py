@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 
@@ -106,6 +107,56 @@ def test_lock_timeout_keeps_the_connections(thread: StoreThread, listeners: list
     thread.start()
     wait_until(lambda: duty.turns >= 2, what="a turn after the error")
     assert len(listeners) == 1
+
+
+class Told(Listener):
+    """Has a descriptor, which a test makes readable; ``heard`` is what a poll tells of, in turns."""
+
+    interval = None
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        self.heard: list[set[str] | None] = []
+        self.polls = 0
+
+    def tell(self, heard: set[str] | None) -> None:
+        self.heard.append(heard)
+        os.write(self._write, b"x")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def poll(self) -> set[str] | None:
+        if not self.heard:
+            return set()
+        os.read(self._read, 1)
+        self.polls += 1
+        return self.heard.pop(0)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+@pytest.mark.parametrize("news", [{"mark"}, None])
+def test_thread_sleeps_on_though_something_was_written_and_wakes_when_it_is_news(
+    thread: StoreThread, monkeypatch: pytest.MonkeyPatch, news: set[str] | None
+) -> None:
+    listener, duty = Told(), Duty()
+    monkeypatch.setattr(for_alias("default"), "store_thread_listener", lambda: listener)
+    monkeypatch.setattr(duty, "due", lambda: 3600.0)
+    thread.duties = [duty]
+    thread.start()
+    wait_until(lambda: duty.turns == 1, what="a first turn")
+    for polls in (1, 2):
+        listener.tell(set())
+        wait_until(lambda polls=polls: listener.polls == polls, what="a look")
+    listener.tell(news)
+    wait_until(lambda: duty.heard == [None, news], what="news")
+    wait_until(lambda: duty.turns == 2, what="the turn of the news")
+    assert listener.polls == 3
+    thread.calls.wake()
+    wait_until(lambda: duty.turns == 3, what="the turn of a call, and no other before it")
 
 
 def test_unexpected_error_ends_the_thread_and_is_told(thread: StoreThread, caplog: pytest.LogCaptureFixture) -> None:

@@ -130,10 +130,13 @@ def test_group_that_is_sent_again_has_the_size_of_the_new_one(store: Store) -> N
     assert [body.body for body in store.bodies(["g"])] == ["{}"]
 
 
-def test_group_fails_whose_body_can_not_be_read_and_has_no_nodes(store: Store) -> None:
+def test_group_fails_whose_body_can_not_be_read_and_has_no_nodes(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     store.insert([NewGroup("g", 2, "{", "root")], ())
     assert advance(store, [end("a")]) == ["a"]
     assert store.counts(["g"]) == [("g", 1, True)]
+    assert len(caplog.records) == 1
 
 
 def test_group_that_is_complete_sends_its_body_though_another_one_fails_in_the_same_batch(store: Store) -> None:

@@ -93,6 +93,17 @@ def test_many_dependents_fail_once_and_few_at_a_time(alias: str, embed: dict[str
         AsyncResult("task-11").get(timeout=1)
 
 
+def test_dependents_that_only_the_nodes_tell_fail_few_at_a_time(alias: str) -> None:
+    callbacks = [add.s(1).set(task_id=f"task-{n:02}") for n in range(COUNT)]
+    (add.s(1, 1) | group(callbacks)).apply_async()
+    Message.objects.using(alias).update(body="{")
+    worker = WorkerHere(alias)
+    settle(worker.token, worker.run(worker.take()), alias)
+    counts = worked_off(alias, failures(alias))
+    assert in_small_steps(counts)
+    assert counts[-1] == COUNT
+
+
 def test_rest_of_a_chain_fails_few_tasks_at_a_time(alias: str) -> None:
     steps = signatures(1)
     steps[1]["args"] = ["x"]

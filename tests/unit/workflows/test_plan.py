@@ -275,3 +275,9 @@ def test_messages_with_a_given_id_are_marked_for_reset() -> None:
     assert [m.reset for m in messages(plan(group(a, b.clone().set(task_id="known"))))] == [False, True]
     assert [m.reset for m in messages(plan(a, task_id="known"))] == [True]
     assert [m.reset for m in messages(plan(a))] == [False]
+
+
+def test_ignored_results_of_a_group_are_those_of_its_members() -> None:
+    result = plan(group(a, b | c), ignore_result=True).result
+    assert result is not None
+    assert [member.ignored for member in result.members or ()] == [True, True]

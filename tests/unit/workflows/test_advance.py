@@ -10,8 +10,9 @@ import pytest
 from taskq import states
 from taskq.messages.protocol import RawMessage
 from taskq.records import LOOK_UP_IN_ROWS, Envelope, FollowUps, NewGroup, NewNode, Settlement, Unreachable
-from taskq.workflows.advance import advance
+from taskq.workflows.advance import advance, work_off_singly
 from taskq.workflows.memory import MemoryWorkflows, Runs
+from taskq.workflows.parts import Pending
 
 
 class Ends(Runs):
@@ -143,3 +144,8 @@ def test_group_that_is_complete_sends_its_body_though_another_one_fails_in_the_s
     store.insert([NewGroup(name, 1, body(f"body-{name}"), "root") for name in "fg"], [node("b", "g"), node("a", "f")])
     assert advance(store, [end("a", group_id="f"), end("b", state=states.SUCCESS)]) == ["a", "b", "body-f"]
     assert store.runs.sent == ["body-g"]
+
+
+def test_part_whose_tasks_fail_is_not_sent_by_single_messages(store: Store) -> None:
+    with pytest.raises(ValueError, match="fail already"):
+        work_off_singly(store, Pending("part:1", error="{}"), "{}")

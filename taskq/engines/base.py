@@ -81,7 +81,7 @@ class Engine(ABC):
         return transaction.atomic(using=self.alias)
 
     def set_patience(self, seconds: float) -> None:
-        """Set how long the calling thread's connection waits for a locked row: ``gave_up`` knows the error."""
+        """Set how long the calling thread's connection waits for a locked row; ``gave_up`` knows its error then."""
         return None  # where a transaction locks the whole database
 
     def gave_up(self, error: Exception) -> bool:
@@ -248,16 +248,16 @@ class Engine(ABC):
 
     def move_due(self, ids: Sequence[int]) -> None:
         """Move the messages ``ids`` from the schedule to their queues."""
-        marks = self.placeholders(ids)
+        placeholders = self.placeholders(ids)
         with self.cursor() as cursor:
             cursor.execute(
                 f"INSERT INTO taskq_message ({MESSAGE_COLUMNS}, created_at, token, acked, revoked, promoted) "
                 f"SELECT {MESSAGE_COLUMNS}, {self.now_sql}, '', {self.false}, '', {self.true} "
                 "FROM taskq_scheduledmessage "
-                f"WHERE id IN ({marks}) ORDER BY due_at, id",
+                f"WHERE id IN ({placeholders}) ORDER BY due_at, id",
                 list(ids),
             )
-            cursor.execute(f"DELETE FROM taskq_scheduledmessage WHERE id IN ({marks})", list(ids))
+            cursor.execute(f"DELETE FROM taskq_scheduledmessage WHERE id IN ({placeholders})", list(ids))
 
     @abstractmethod
     def next_due(self, after: DuePlace | None = None) -> float | None:
@@ -289,7 +289,7 @@ class Engine(ABC):
 
     @abstractmethod
     def insert_groups(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Insert groups; a group that exists is replaced if it is done (``remaining`` is 0). As ``GROUP_COLUMNS``."""
+        """Insert groups; a group that exists is replaced if it is done (none remains). As ``GROUP_COLUMNS``."""
 
     @abstractmethod
     def insert_nodes(self, rows: Sequence[Sequence[Any]], *, reset: bool) -> None:

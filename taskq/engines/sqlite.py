@@ -104,7 +104,7 @@ def _second_text(unix: int) -> str:
 
 
 def _time_text(unix: float | None) -> str | None:
-    """Return a Unix time as Django stores times on SQLite. Each task has some: most are of the same few seconds."""
+    """Return a Unix time as Django stores times on SQLite. The text of a second is cached."""
     if unix is None:
         return None
     seconds = math.floor(unix)

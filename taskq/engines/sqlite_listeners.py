@@ -1,6 +1,6 @@
 """SQLite has no notifications, but a number that tells of commits: ``PRAGMA data_version``. Asking takes microseconds.
 
-It changes with the commits of all connections but the one that asks.
+It changes with each commit of another connection than the one that asks.
 """
 
 from __future__ import annotations
@@ -143,4 +143,4 @@ class StoreThreadListener(SqliteListener):
     def close(self) -> None:
         """Close the watch; the connection is the thread's."""
         self._end_watch()
-        del _own.marks
+        _own.__dict__.clear()

@@ -95,7 +95,7 @@ def compress(payload: bytes, method: str, *, bounded: bool = False) -> tuple[byt
 
 
 def decompress(payload: bytes, content_type: str, most: int | None) -> bytes:
-    """Reverse ``compress``. Of more than ``most`` bytes, return the first ``most + 1``: the caller refuses them.
+    """Reverse ``compress``. Of more than ``most`` bytes, return a beginning that is longer: the caller refuses it.
 
     Raises ``DecodeError``; with a bound also for a compression that the project has registered with kombu: its decoder
     has no bound.

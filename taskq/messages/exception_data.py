@@ -27,7 +27,7 @@ from .serializers import to_json
 LONGEST_ARGUMENT = 50_000
 #: Arguments that are kept of an exception.
 MOST_ARGUMENTS = 100
-#: The most characters of an exception that all tasks get that fail with it, and how many each of them gets at least.
+#: The most characters of one exception in the rows of all tasks that fail with it, and the least in each row.
 _MOST_OF_ALL, _LEAST_OF_EACH = 1_000_000, 2_000
 
 

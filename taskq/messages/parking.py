@@ -11,7 +11,7 @@ from taskq.ids import MAX_NAME
 #: The beginning of all names of parkings, which no declared queue has, and the text between queue and task.
 PREFIX = "\x1flimited\x1f"
 _SEPARATOR = "\x1f"
-#: The end of the range of their names, for comparisons: the next text that is none.
+#: The first text behind all names of parkings, for comparisons.
 RANGE_END = "\x1flimited "
 
 

@@ -15,7 +15,7 @@ from taskq.records import Envelope
 
 T = TypeVar("T")
 
-#: The headers of a trace. Each of the first two names the span that a new span belongs to: without them there is none.
+#: The headers of a trace. Each of the first two names the parent of a new span: without both there is no trace.
 HEADERS = ("traceparent", "sentry-trace", "tracestate", "baggage")
 _PARENT_SPAN = frozenset(HEADERS[:2])
 

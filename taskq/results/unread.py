@@ -1,4 +1,4 @@
-"""Warns in the log, once for each queue, that an awaited task waits in a queue that no worker reads."""
+"""Warns in the log, once for each queue and process, that an awaited task waits in a queue that no worker reads."""
 
 from __future__ import annotations
 

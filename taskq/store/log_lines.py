@@ -37,7 +37,7 @@ message_replayed = Hook[Claimed](
         m.queue, m.task_id,
     )
 )  # fmt: skip
-#: A settlement has left follow-ups in the rows with these ids, in this database. It may still be rolled back.
+#: A settlement has left follow-ups in the rows with these ids, in this database; committed.
 parts_left = Hook[Sequence[str], str](silent)
 #: Tasks that were revoked while no worker held them; committed.
 tasks_revoked = Hook[Sequence[Settlement]](silent)

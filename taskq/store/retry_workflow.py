@@ -336,13 +336,15 @@ class _Reopening:
         waiting = Exists(Message.objects.filter(**of_group)) | Exists(ScheduledMessage.objects.filter(**of_group))
         if groups.filter(waiting, group_id__in=found).exists():
             raise CannotRetry("unfinished", _STILL_FAILING.format(self._of))
-        failing = self._with_failed_members(found)
+        # A group whose id was sent again meanwhile may have failed members of before, and not have failed itself.
+        ended = [group_id for group_id, row in found.items() if row.failed]
+        failing = self._with_failed_members(ended)
         counts = [
             GroupCount(row.group_id, row.remaining + joined[row.group_id], row.group_id in failing)
             for row in found.values()
         ]
         self._rows.set_counts(counts)
-        again = [group_id for group_id in found if group_id not in failing]
+        again = [group_id for group_id in ended if group_id not in failing]
         for count in counts:
             if count.group_id in again:
                 self._refuse_expired(found[count.group_id].size - count.remaining, count.group_id)

@@ -384,12 +384,12 @@ class Consumer(Intake):
 
     @property
     def ends_soon(self) -> bool:
-        """Whether more tasks end within ``GATHER`` seconds: all slots have such short ones, and others wait."""
-        return bool(self._ready) and self.policy.mean < GATHER
+        """Whether more ends come within ``GATHER`` seconds: for so long the waiting requests keep all slots busy."""
+        return self.policy.mean < GATHER and len(self._ready) * self.policy.mean >= GATHER * self.pool.concurrency
 
     @property
     def capacity(self) -> int:
-        """How many tasks run at a time, at most: in the largest pool, if it grows by itself."""
+        """How many tasks run at a time, at most: in the largest pool, if it grows."""
         return self.autoscaler.most if self.autoscaler is not None else self.pool.concurrency
 
     def _set_target(self) -> None:

@@ -21,7 +21,7 @@ from .in_flight import InFlight
 from .request import Limits, Request, read
 
 #: Seconds between two posts of ends while others come sooner than that: one transaction for many tasks. A caller that
-#: waits for one of these tasks waits so much longer, behind a full queue.
+#: waits for one of these tasks gets its result up to so much later.
 GATHER = 0.01
 
 
@@ -51,8 +51,8 @@ class Intake:
         #: Has a function called on the loop's thread in so many seconds.
         self.call_later: Callable[[float, Callable[[], object]], object]
         self._ends: list[Settlement] = []  # not posted yet
-        #: While ends are gathered: when they are posted next, and whether that is sure though the loop may sleep.
-        self._next_post, self._post_is_sure = 0.0, False
+        #: While ends are gathered: when they are posted next, and whether a timer is set for it.
+        self._next_post, self._has_timer = 0.0, False
         #: Messages whose task has a rate limit, with its name; not posted yet.
         self._parked: list[tuple[str, Claimed]] = []
         self._numbers = itertools.count(1)
@@ -175,13 +175,13 @@ class Intake:
         if left <= 0:
             self._next_post = time.monotonic() + GATHER
             return False
-        if (self._ends or self._parked) and not self._post_is_sure:
-            self._post_is_sure = True
+        if (self._ends or self._parked) and not self._has_timer:
+            self._has_timer = True
             self.call_later(left, self._post_gathered)
         return True
 
     def _post_gathered(self) -> None:
-        self._post_is_sure = False
+        self._has_timer = False
         self.post_ends(gather=True)
 
     def _requeue(self, requests: Sequence[Request]) -> None:

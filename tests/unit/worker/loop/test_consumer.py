@@ -10,6 +10,7 @@ import pytest
 from django.test import override_settings
 
 from taskq.handover import Report
+from taskq.worker.loop.prefetch import PrefetchPolicy
 from taskq.worker.loop.request import Limits, read
 from taskq.worker.pools.base import LostChild
 from tests.support.fake_pool import Bench, claimed
@@ -287,6 +288,16 @@ def test_ends_are_posted_at_once_if_the_next_come_later_than_a_transaction_waits
     for _ in range(20):
         bench.consumer.policy.observe("consumer.plain", 0.015)
     assert not bench.consumer.ends_soon
+
+
+def test_ends_are_posted_at_once_if_little_waits_so_that_a_claim_can_follow() -> None:
+    bench = Bench(2, PrefetchPolicy(fair=True))
+    bench.consumer.policy.observe("consumer.plain", 0.001)
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(6)])
+    assert len(bench.consumer.running) == 2
+    assert not bench.consumer.ends_soon
+    bench.consumer.receive([claimed("consumer.plain") for _ in range(60)])
+    assert bench.consumer.ends_soon
 
 
 def test_ends_of_long_tasks_and_of_the_last_ones_are_posted_at_once() -> None:

@@ -358,8 +358,8 @@ class PostgresqlEngine(ClaimingEngine):
         self.notify(MESSAGE_CHANNEL, [_TEST])
         deadline = time.monotonic() + _TEST_SECONDS
         while (left := deadline - time.monotonic()) > 0:
-            names = listener.wait(left)
-            if names is None or marks.mark(_TEST) in names:
+            found = listener.wait(left)
+            if found is None or marks.mark(_TEST) in found:
                 listener.direct = True
                 return
         logger.warning(

@@ -40,7 +40,7 @@ class SqliteListener(Listener):
         self._attach()
 
     def _attach(self) -> None:
-        # As Django's errors, like all that the database says: whoever waits for it to come back knows those.
+        # Callers expect Django's errors, by which they wait for the database to come back.
         with self._wrapper.wrap_database_errors:
             connection = self._connect()
             self._version = _version(connection)

@@ -211,7 +211,7 @@ class Advance:
     def _fail(self, unreachable: Sequence[Unreachable], cause: Cause, queue: str = "") -> set[str]:
         """Write the failures of tasks that never run; return the ids of those that had not ended before.
 
-        Members count in their groups. ``queue`` is that of the task that failed.
+        Members count in their groups; a body is no member of its group. ``queue`` is that of the task that failed.
         """
         # A message and a chain may both lead to a task: it counts once.
         by_id = {each.task_id: each for each in unreachable if each != LOOK_UP_IN_ROWS}
